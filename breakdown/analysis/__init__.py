@@ -1,0 +1,1 @@
+"""Tables in, frozen findings out. Never draws, never launches."""

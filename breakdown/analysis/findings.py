@@ -1,0 +1,174 @@
+"""What the analysis found, as frozen dataclasses: the one source of every table, figure, page and sentence.
+
+All durations are integer ns. "A step" of a cell is the mean over all measured steps of all workers and repetitions: unlike
+medians, means add up, so the accounts below balance exactly. Where a mean is not whole, the remainder is shared out by
+largest fraction (`intervals.apportion`), so sums stay exact. Rates shown to the user are medians over repetitions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Mapping, Optional
+
+from breakdown.model.identity import Node
+from breakdown.model.stages import Stage
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A 95 % interval over repetitions, in the unit of the number beside it. None fields: too few repetitions."""
+
+    low: Optional[float]
+    high: Optional[float]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of one step's critical path: one stage, at one place. Segments of a step tile it without gap or overlap."""
+
+    run: int
+    worker: int
+    step: int
+    start_ns: int
+    end_ns: int
+    stage: Stage
+    op: str
+    place: Node
+    key: str
+    cause: Optional[Stage] = None  # stage WAIT only: what the other worker was doing meanwhile
+
+
+@dataclass(frozen=True)
+class StageTime:
+    """One stage's part of the mean step."""
+
+    stage: Stage
+    exposed_ns: int  # on the critical path; over all stages adds up to the step
+    hidden_ns: int  # busy meanwhile, overlapped by something else (this worker and its share at the servers)
+    contention_ns: int  # of the exposed time: runnable, without a core
+    share: float  # exposed / step
+    exposed_interval_ns: Interval
+    by_op_ns: Mapping[str, int]  # exposed, adds up to exposed_ns
+
+
+@dataclass(frozen=True)
+class KeyTime:
+    """Exposed time of one stage for one key at one place, of the mean step."""
+
+    key: str
+    stage: Stage
+    place: Node
+    exposed_ns: int
+
+
+@dataclass(frozen=True)
+class ServerLoad:
+    """One server's work in a mean step of the run (all workers' requests of one step number)."""
+
+    server: int
+    bytes_in: int
+    bytes_out: int
+    busy_ns: int  # handler threads' decode + sum + update + encode
+    queue_ns: int  # requests' waiting time, summed
+    keys: int
+
+
+@dataclass(frozen=True)
+class CellFinding:
+    """All that is said of one cell."""
+
+    cell_id: str
+    label: str  # short, for tables and figures: "torch_ps 1s2w bsp"
+    config: Mapping[str, Any]
+    repetitions: int
+    steps: int  # measured steps in all, over workers and repetitions
+    step_ns: int  # mean; = sum of stages' exposed_ns
+    step_interval_ns: Interval
+    samples_per_s: float  # median over repetitions, all workers together
+    samples_per_s_interval: Interval
+    samples_per_s_by_run: tuple[float, ...]
+    stages: tuple[StageTime, ...]  # all eight, in the order of Stage
+    keys: tuple[KeyTime, ...]  # biggest first; adds up to step_ns
+    servers: tuple[ServerLoad, ...]
+    server_skew: Optional[float]  # busiest server's bytes / mean server's bytes; None without servers
+    bytes_pushed: int  # a worker and step, on the wire
+    bytes_pulled: int
+    recorder_cost_ns: Optional[int]  # self-measured, a step
+    speedup: Optional[float] = None  # over the single node with one worker's resources
+    speedup_interval: Optional[Interval] = None
+    efficiency: Optional[float] = None
+    speedup_whole: Optional[float] = None  # over the single node with the whole machine's
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One reason, in the gap from the single node's step to the distributed step. Negative: it got faster."""
+
+    stage: Stage
+    delta_ns: int
+    interval_ns: Interval
+
+
+@dataclass(frozen=True)
+class Waterfall:
+    """single step + all bars = distributed step, exactly."""
+
+    baseline_id: str
+    cell_id: str
+    baseline_label: str
+    label: str
+    baseline_ns: int
+    step_ns: int
+    bars: tuple[Bar, ...]  # all eight stages
+
+    @property
+    def gap_ns(self) -> int:
+        return self.step_ns - self.baseline_ns
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer in one sentence, with the figures behind it."""
+
+    sentence: str
+    evidence: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ExperimentFinding:
+    """All that is said of one experiment."""
+
+    name: str
+    description: str
+    machine: Mapping[str, Any]
+    versions: Mapping[str, Any]
+    cells: tuple[CellFinding, ...]
+    waterfalls: tuple[Waterfall, ...]  # each distributed cell against its one-worker single node, where there is one
+    cost: Mapping[str, Optional[int]]  # family of cells -> COST; None: none up to the number tested
+    verdict: Verdict
+    failures: tuple[str, ...] = ()  # cells or repetitions that failed: what, where, log file
+
+
+@dataclass(frozen=True)
+class Delta:
+    """One number in two results."""
+
+    name: str  # "step", or a stage's label
+    a_ns: int
+    b_ns: int
+    delta_ns: int
+    interval_ns: Interval
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two cells side by side (`breakdown compare A B`): a row for the step, one a stage; the stages' deltas add up."""
+
+    a_label: str
+    b_label: str
+    samples_per_s: tuple[float, float]
+    speed_ratio: float
+    speed_ratio_interval: Interval
+    rows: tuple[Delta, ...]
+    changed_config: Mapping[str, tuple[Any, Any]]

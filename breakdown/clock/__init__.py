@@ -1,0 +1,1 @@
+"""Clocks, and what two of them differ by. Standard library only, Python 3.8+."""

@@ -1,0 +1,1 @@
+"""What to run: the frozen experiment cell, matrix expansion, stable cell ids, validation. No torch."""

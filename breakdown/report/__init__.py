@@ -1,0 +1,1 @@
+"""Findings in, bytes out: figures, one-file HTML, Perfetto, console. Never computes."""

@@ -1,0 +1,1 @@
+"""The matrix loop: plan, launch, collect, align clocks, store, resume."""

@@ -1,0 +1,1 @@
+"""Saved runs: folders, Parquet tables, format version and migration."""

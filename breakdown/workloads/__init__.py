@@ -1,0 +1,1 @@
+"""Models and synthetic data with known bytes and FLOPs: neural networks, matrix factorisation, graphical models."""
