@@ -7,8 +7,9 @@ largest fraction (`intervals.apportion`), so sums stay exact. Rates shown to the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Mapping, Optional
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from breakdown.model.identity import Node
 from breakdown.model.stages import Stage
@@ -18,8 +19,8 @@ from breakdown.model.stages import Stage
 class Interval:
     """A 95 % interval over repetitions, in the unit of the number beside it. None fields: too few repetitions."""
 
-    low: Optional[float]
-    high: Optional[float]
+    low: float | None
+    high: float | None
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Segment:
     op: str
     place: Node
     key: str
-    cause: Optional[Stage] = None  # stage WAIT only: what the other worker was doing meanwhile
+    cause: Stage | None = None  # stage WAIT only: what the other worker was doing meanwhile
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class StageTime:
     share: float  # exposed / step
     exposed_interval_ns: Interval
     by_op_ns: Mapping[str, int]  # exposed, adds up to exposed_ns
+    by_cause_ns: Mapping[str, int] = field(default_factory=dict)  # wait only: by what the other worker was doing
 
 
 @dataclass(frozen=True)
@@ -90,14 +92,14 @@ class CellFinding:
     stages: tuple[StageTime, ...]  # all eight, in the order of Stage
     keys: tuple[KeyTime, ...]  # biggest first; adds up to step_ns
     servers: tuple[ServerLoad, ...]
-    server_skew: Optional[float]  # busiest server's bytes / mean server's bytes; None without servers
+    server_skew: float | None  # busiest server's bytes / mean server's bytes; None without servers
     bytes_pushed: int  # a worker and step, on the wire
     bytes_pulled: int
-    recorder_cost_ns: Optional[int]  # self-measured, a step
-    speedup: Optional[float] = None  # over the single node with one worker's resources
-    speedup_interval: Optional[Interval] = None
-    efficiency: Optional[float] = None
-    speedup_whole: Optional[float] = None  # over the single node with the whole machine's
+    recorder_cost_ns: int | None  # self-measured, a step
+    speedup: float | None = None  # over the single node with one worker's resources
+    speedup_interval: Interval | None = None
+    efficiency: float | None = None
+    speedup_whole: float | None = None  # over the single node with the whole machine's
     warnings: tuple[str, ...] = ()
 
 
@@ -145,7 +147,7 @@ class ExperimentFinding:
     versions: Mapping[str, Any]
     cells: tuple[CellFinding, ...]
     waterfalls: tuple[Waterfall, ...]  # each distributed cell against its one-worker single node, where there is one
-    cost: Mapping[str, Optional[int]]  # family of cells -> COST; None: none up to the number tested
+    cost: Mapping[str, int | None]  # family of cells -> COST; None: none up to the number tested
     verdict: Verdict
     failures: tuple[str, ...] = ()  # cells or repetitions that failed: what, where, log file
 
@@ -172,3 +174,41 @@ class Comparison:
     speed_ratio_interval: Interval
     rows: tuple[Delta, ...]
     changed_config: Mapping[str, tuple[Any, Any]]
+
+
+@dataclass(frozen=True)
+class TimelineSpan:
+    """One box of a timeline. `lane` indexes `Timeline.lanes`."""
+
+    lane: int
+    stage: Stage
+    op: str
+    key: str
+    step: int
+    start_ns: int
+    end_ns: int
+
+
+@dataclass(frozen=True)
+class TimelineMessage:
+    """One arrow of a timeline, from the sender's lane to the receiver's."""
+
+    from_lane: int
+    to_lane: int
+    stage: Stage
+    key: str
+    send_start_ns: int
+    recv_end_ns: int
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """A few steps with all roles on one page. Times are relative to `origin_ns` of the run's clock."""
+
+    label: str
+    lanes: tuple[str, ...]  # "worker-0 main", "worker-0 send-server-0", ..., "server-0 handle-0"
+    spans: tuple[TimelineSpan, ...]
+    messages: tuple[TimelineMessage, ...]
+    critical: tuple[Segment, ...]  # the critical path of the worker that is explained, relative times
+    step_bounds_ns: tuple[tuple[int, int, int], ...]  # (worker, start, end)
+    end_ns: int

@@ -6,10 +6,10 @@ it; `config.matrix` expands an experiment file into cells; `config.identity` giv
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Mapping, Union
 
-OptionValue = Union[int, float, str, bool]
+OptionValue = int | float | str | bool
 
 BACKENDS = ("single", "torch_ps")
 CONSISTENCIES = ("bsp", "async", "ssp")

@@ -1,13 +1,13 @@
 """What a program that is recorded calls. `recorder.Recorder` writes a trace file; `null.NullRecorder` does nothing.
 
 Hot-path rules: a `ThreadRecorder` is used by the one thread that it was made for; names become integers once, up front
-(`intern`); a record is one tuple appended to a list of that thread, with no lock. Nothing here raises into the caller:
-what could not be written is reported by `Recorder.close` and in the process's log.
+(`intern`); a record is packed to bytes and appended to a list of that thread, with no lock. Nothing here raises into the
+caller: what could not be written is reported by `Recorder.close` and in the process's log.
 """
 
 from __future__ import annotations
 
-from typing import Optional, Protocol
+from typing import Any, Optional, Protocol
 
 from breakdown.model.identity import NO_REQUEST
 from breakdown.model.records import Direction, Verb
@@ -36,14 +36,30 @@ class ThreadRecorder(Protocol):
         """One finished span."""
 
     def sent(
-        self, verb: Verb, direction: Direction, key: int, step: int, size_bytes: int,
-        request_id: int, peer: int, start_ns: int, end_ns: int,
+        self,
+        verb: Verb,
+        direction: Direction,
+        key: int,
+        step: int,
+        size_bytes: int,
+        request_id: int,
+        peer: int,
+        start_ns: int,
+        end_ns: int,
     ) -> None:
         """The sending half of a message: the call that hands it to the system, from start to return. `peer`: Node.code."""
 
     def received(
-        self, verb: Verb, direction: Direction, key: int, step: int, size_bytes: int,
-        request_id: int, peer: int, start_ns: int, end_ns: int,
+        self,
+        verb: Verb,
+        direction: Direction,
+        key: int,
+        step: int,
+        size_bytes: int,
+        request_id: int,
+        peer: int,
+        start_ns: int,
+        end_ns: int,
     ) -> None:
         """The receiving half: `start_ns` is the arrival of the first byte, `end_ns` of the last. `peer`: Node.code."""
 
@@ -62,10 +78,18 @@ class Recorder(Protocol):
         """A new buffer for the calling thread, under a name that is unique in this process ("main", "send-server-0")."""
 
     def step(
-        self, step: int, start_ns: int, end_ns: int, samples: int,
-        warm_up: bool = False, loss: Optional[float] = None,
+        self,
+        step: int,
+        start_ns: int,
+        end_ns: int,
+        samples: int,
+        warm_up: bool = False,
+        loss: Optional[float] = None,
     ) -> None:
         """One finished step of this worker's main thread."""
+
+    def note(self, name: str, value: Any) -> None:
+        """One fact beside the records (clock pings, the shard plan, a warning); `value` must be JSON."""
 
     def close(self) -> None:
         """Writes what is left and ends the flusher. Raises `RecordError` if records were lost; never hangs."""

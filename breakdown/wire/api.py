@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from typing import Callable, NamedTuple, Optional, Sequence, Union
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-Buffer = Union[bytes, bytearray, memoryview]
-Sink = Callable[["Header"], Optional[Sequence[memoryview]]]
-"""Where a payload goes: writable, contiguous byte views whose sizes add up to `header.size_bytes`, or None for a new buffer."""
+Buffer = bytes | bytearray | memoryview
+Sink = Callable[["Header"], Sequence[memoryview] | None]
+"""Where a payload goes: writable, contiguous byte views that add up to `header.size_bytes`, or None for a new buffer."""
 
 MAX_PAYLOAD_BYTES = 4 << 30
 """A frame that announces more than this is refused (a garbled or hostile peer, not a tensor)."""
@@ -62,7 +63,7 @@ class Connection(ABC):
         """Sends one frame; returns when the buffers may be reused. Raises `WireError` when the peer is gone."""
 
     @abstractmethod
-    def recv(self, sink: Optional[Sink] = None) -> Optional[Received]:
+    def recv(self, sink: Sink | None = None) -> Received | None:
         """The next frame; None when the peer closed in order between two frames. Raises `WireError` on anything else."""
 
     @abstractmethod
@@ -79,7 +80,7 @@ class Listener(ABC):
         """The full address that peers connect to, the real port included."""
 
     @abstractmethod
-    def accept(self, timeout_s: float) -> Optional[Connection]:
+    def accept(self, timeout_s: float) -> Connection | None:
         """The next peer that proved the token, or None after `timeout_s`. Wrong peers are dropped and logged, not raised."""
 
     @abstractmethod

@@ -1,0 +1,192 @@
+"""How long a saved run of 5 million spans takes to load and break down, and the most memory it needs.
+
+    python benchmarks/analysis.py [--rounds 7] [--spans 5000000] [--out results/benchmarks/analysis.json]
+
+The run is of a simulated cluster (2 workers, 1 server, 20 keys, BSP, about 250 spans a worker and step), written as
+`breakdown run` writes it. Every round is a fresh process: its time counts from the first import to the finding. The files
+are in the page cache after the first, unmeasured round. Goals: 10 s and 4 GB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+GOAL_S = 10.0
+GOAL_BYTES = 4_000_000_000
+KEYS, WORKERS, SERVERS, TEMPLATE_STEPS = 20, 2, 1, 16
+_MEAN_NS = {
+    "forward": 400_000,
+    "backward": 700_000,
+    "push wire": 300_000,
+    "reply wire": 250_000,
+    "sum": 120_000,
+    "load": 900_000,
+}
+_OTHER_NS = 20_000
+"""Mean durations of the simulation: a step of about 25 ms, of which parts overlap and parts do not."""
+_ORDER = {
+    "spans": ("run", "role", "rank", "thread", "end_ns"),
+    "messages": ("run", "send_start_ns"),
+    "steps": ("run", "rank", "step"),
+}
+
+
+def write_run(folder: Path, spans: int) -> dict[str, int]:
+    """Writes a cell of at least so many spans: 16 simulated steps, again and again, each time later and with new ids."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "analysis"))
+    from cluster import Cluster
+    from golden import Golden
+
+    from breakdown.model.schema import FORMAT_VERSION
+    from breakdown.store.arrow import append
+    from breakdown.store.files import write_json
+    from breakdown.store.folder import CellFolder
+
+    draw = random.Random(1)
+    golden = Golden()
+    Cluster(
+        lambda kind: int(_MEAN_NS.get(kind, _OTHER_NS) * draw.uniform(0.5, 1.5)),
+        WORKERS, SERVERS, KEYS, TEMPLATE_STEPS, bsp=True, golden=golden,
+    ).run()  # fmt: skip
+    template = golden.tables()
+    times = -(-spans // len(template.spans))
+    cell = CellFolder(folder)
+    counts = {}
+    for name in ("spans", "messages", "steps"):
+        table = repeated(name, getattr(template, name), times, period_ns=int(template.steps["end_ns"].max()))
+        append(cell.table(name), name, table, run=0)
+        counts[name] = table.num_rows
+    run = {"run": 0, "status": "done", "error": None, "log": None, "warnings": []}
+    config = {"backend": "torch_ps", "workers": WORKERS, "servers": SERVERS, "consistency": "bsp"}
+    cell.write(
+        {"format_version": FORMAT_VERSION, "cell_id": "simulated", "label": "simulated", "config": config, "runs": [run]}
+    )
+    write_json(cell.clock, {"runs": {}})
+    return counts
+
+
+def repeated(name: str, frame: Any, times: int, period_ns: int) -> Any:
+    """A template's rows, `times` over: times, steps and request ids move on, all else stays. In the order of the schema."""
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+    from breakdown.store.arrow import table
+
+    counters = 2 * KEYS * TEMPLATE_STEPS  # a worker's requests in the template: a push and a pull a key and step
+    shift = np.repeat(np.arange(times), len(frame))
+    columns: dict[str, Any] = {}
+    plain: dict[str, Any] = {}  # the same as numbers, to sort by
+    for column in frame.columns:
+        values = frame[column]
+        if isinstance(values.dtype, pd.CategoricalDtype):
+            plain[column] = np.tile(values.cat.codes.to_numpy().astype("int32"), times)
+            texts = pa.array(list(values.cat.categories))
+            columns[column] = pa.DictionaryArray.from_arrays(pa.array(plain[column]), texts)
+            continue
+        missing = np.tile(values.isna().to_numpy(), times)
+        moved = np.tile(values.to_numpy(dtype=values.dtype.name.lower(), na_value=0), times)
+        if column.endswith("_ns") and column != "cpu_ns":
+            moved = moved + shift * period_ns
+        elif column == "step":
+            moved = (moved + shift * TEMPLATE_STEPS).astype(np.int32)
+        elif column in ("request_id", "cause_id"):
+            moved = np.where(moved == 0, 0, moved + shift * counters)
+        plain[column] = moved
+        columns[column] = pa.array(moved, mask=missing) if missing.any() else pa.array(moved)
+    order = np.lexsort([plain[column] for column in reversed(_ORDER[name])])
+    return table(name, columns).take(pa.array(order))
+
+
+def measure(folder: Path) -> dict[str, Any]:
+    """One round, in this process: seconds from before the imports, and peak resident bytes."""
+    begin, cpu = time.perf_counter(), time.process_time()
+    from breakdown.analysis.experiment import analyse_cell
+    from breakdown.store.tables import load
+
+    imported = time.perf_counter()
+    tables = load(folder)
+    loaded = time.perf_counter()
+    finding = analyse_cell(tables)
+    end = time.perf_counter()
+    return {
+        "import_s": imported - begin,
+        "load_s": loaded - imported,
+        "analyse_s": end - loaded,
+        "total_s": end - begin,
+        "cpu_s": time.process_time() - cpu,  # tells a busy machine from a slow program
+        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "steps": finding.steps,
+        "step_ns": finding.step_ns,
+        "unexplained_share": finding.stages[-1].share,
+    }
+
+
+def interval(samples: list[float]) -> dict[str, float]:
+    """The median with its bootstrap 95 % interval (2000 resamples, fixed seed)."""
+    draw = random.Random(0)
+    values = sorted(statistics.median(draw.choices(samples, k=len(samples))) for _ in range(2000))
+    return {"median": statistics.median(samples), "low": values[50], "high": values[1949]}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--spans", type=int, default=5_000_000)
+    parser.add_argument("--out", type=Path, default=Path("results/benchmarks/analysis.json"))
+    parser.add_argument("--folder", type=Path, help="keep the simulated run here, and use it if it is there")
+    parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure is not None:
+        print(json.dumps(measure(options.measure)))
+        return 0
+    from breakdown.runner import machine
+
+    load_before = os.getloadavg()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.folder or Path(scratch) / "simulated"
+        counts = write_run(folder, options.spans)
+        samples = []
+        for index in range(options.rounds + 1):
+            command = [sys.executable, __file__, "--measure", str(folder)]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
+            sample = json.loads(done.stdout)
+            print(f"round {index}: " + "  ".join(f"{name} {value:,.3g}" for name, value in sample.items()), flush=True)
+            if index:
+                samples.append(sample)
+    figures = {
+        name: interval([s[name] for s in samples])
+        for name in ("import_s", "load_s", "analyse_s", "total_s", "cpu_s", "peak_bytes")
+    }
+    report = {
+        "what": "a fresh process loads a saved run and breaks it down",
+        "goal": {"total_s": GOAL_S, "peak_bytes": GOAL_BYTES},
+        "rows": counts,
+        "rounds": options.rounds,
+        "machine": {**machine.describe(), "load_average_before": list(load_before)},
+        "versions": {**machine.versions(), **{n: __import__(n).__version__ for n in ("pandas", "pyarrow")}},
+        "commit": machine.commit(),
+        **figures,
+        "samples": samples,
+    }
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(report, indent=1) + "\n")
+    total, peak = figures["total_s"], figures["peak_bytes"]
+    spread = f"[{total['low']:.1f}, {total['high']:.1f}]"
+    print(f"{counts['spans']:,} spans: {total['median']:.1f} s {spread}, {peak['median'] / 1e9:.2f} GB")
+    return 0 if total["median"] <= GOAL_S and peak["median"] <= GOAL_BYTES else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

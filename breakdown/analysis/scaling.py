@@ -1,0 +1,115 @@
+"""Speedup, efficiency and COST: each distributed cell against the single node that does the same work.
+
+- speedup = samples/s of N workers / samples/s of the single node; efficiency = speedup / N.
+- COST = the smallest tested number of workers that beats the single node (after McSherry, Isard and Murray, "Scalability!
+  But at what COST?", HotOS 2015). The single node is the one with one worker's resources, like their single thread; where
+  that was not measured, the one with the whole machine's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from breakdown.analysis import bootstrap
+from breakdown.analysis.account import CellAccount
+from breakdown.analysis.findings import CellFinding, Interval
+
+SINGLE: Final = "single"
+"""The backend of a single node."""
+WHOLE_MACHINE: Final = 0
+"""`cores_per_worker` of a single node that has all cores."""
+SAME_WORK: Final = ("workload", "workload_options", "batch_size", "optimizer", "compute")
+"""The fields that a cell and its single node must share: what is computed for a batch. Those that a cell lacks are equal."""
+_NOT_OF_FAMILY: Final = frozenset({"workers", "seed", "timeout_s", "port", "record"})
+"""Fields that do not tell families apart: the number of workers, and what has no part in how fast they are meant to be."""
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """A cell's single nodes. None: not measured."""
+
+    one_worker: CellAccount | None
+    whole_machine: CellAccount | None
+
+
+def is_single(cell: CellFinding) -> bool:
+    return cell.config.get("backend") == SINGLE
+
+
+def baselines(cell: CellAccount, accounts: Sequence[CellAccount]) -> Baselines:
+    """The single nodes that do the same work as this cell, among `accounts`."""
+    config = cell.finding.config
+    same = [
+        other
+        for other in accounts
+        if is_single(other.finding) and all(other.finding.config.get(name) == config.get(name) for name in SAME_WORK)
+    ]
+    by_cores = {other.finding.config.get("cores_per_worker"): other for other in same}
+    return Baselines(by_cores.get(config.get("cores_per_worker")), by_cores.get(WHOLE_MACHINE))
+
+
+def with_speedup(cell: CellAccount, single: Baselines) -> CellFinding:
+    """The cell's finding with its speedups (ratios) filled in as far as its single nodes were measured."""
+    finding = cell.finding
+    if single.one_worker is not None:
+        speedup = finding.samples_per_s / single.one_worker.finding.samples_per_s
+        finding = replace(
+            finding,
+            speedup=speedup,
+            speedup_interval=ratio_interval(single.one_worker, cell),
+            efficiency=speedup / workers(finding),
+        )
+    if single.whole_machine is not None:
+        finding = replace(finding, speedup_whole=finding.samples_per_s / single.whole_machine.finding.samples_per_s)
+    return finding
+
+
+def ratio_interval(a: CellAccount, b: CellAccount, paired: bool = True) -> Interval:
+    """The interval of b's samples/s by a's, both medians over repetitions."""
+    return bootstrap.over_two(
+        a.totals.runs,
+        b.totals.runs,
+        lambda in_a, in_b: bootstrap.medians(b.samples_per_s, in_b) / bootstrap.medians(a.samples_per_s, in_a),
+        paired,
+    )
+
+
+def workers(cell: CellFinding) -> int:
+    return max(int(cell.config.get("workers", 1)), 1)
+
+
+def costs(cells: Sequence[CellFinding]) -> dict[str, int | None]:
+    """COST of each family: distributed cells that differ in the number of workers alone. None: none of those tested."""
+    families: dict[tuple[tuple[str, str], ...], list[CellFinding]] = {}
+    for cell in cells:
+        if not is_single(cell) and _against_single(cell) is not None:
+            families.setdefault(_family(cell.config), []).append(cell)
+    texts = _names(list(families))
+    found: dict[str, int | None] = {}
+    for family, members in families.items():
+        winners = [workers(cell) for cell in members if (_against_single(cell) or 0.0) > 1.0]
+        found[texts[family]] = min(winners, default=None)
+    return found
+
+
+def _against_single(cell: CellFinding) -> float | None:
+    return cell.speedup_whole if cell.speedup is None else cell.speedup
+
+
+def _family(config: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((name, str(value)) for name, value in config.items() if name not in _NOT_OF_FAMILY))
+
+
+def _names(families: Sequence[tuple[tuple[str, str], ...]]) -> dict[tuple[tuple[str, str], ...], str]:
+    """What tells each family from the others, after the backend, servers and consistency that all of them name."""
+    common = set(families[0]).intersection(*families) if families else set()
+    names = {}
+    for family in families:
+        fields = dict(family)
+        always = ("backend", "servers", "consistency")
+        head = [fields.get("backend", ""), f"{fields.get('servers', '?')}s", fields.get("consistency", "")]
+        rest = [f"{name}={value}" for name, value in family if (name, value) not in common and name not in always]
+        names[family] = " ".join(part for part in (*head, *rest) if part)
+    return names

@@ -1,0 +1,83 @@
+"""The `breakdown` command. A command's module is imported when it is called, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any, NoReturn
+
+import click
+
+import breakdown
+from breakdown.errors import BreakdownError
+
+COMMANDS = {
+    "run": ("breakdown.cli.run", "Measure an experiment, then explain it."),
+    "plan": ("breakdown.cli.plan", "Show what `run` would start, and start nothing."),
+    "explain": ("breakdown.cli.explain", "Print why a saved result is as fast as it is."),
+    "report": ("breakdown.cli.report", "Write a saved result's page and figures."),
+    "compare": ("breakdown.cli.compare", "Put two saved results side by side."),
+    "export": ("breakdown.cli.export", "Write a saved result in another program's format."),
+    "doctor": ("breakdown.cli.doctor", "Try what works on this machine, and say how to get the rest."),
+}
+"""Command -> module, which holds it under the name `command`, and its line in the list of commands."""
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name, and imports one when it is wanted."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """From the table above: no command is imported for the list of all."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            near = get_close_matches(args[0], COMMANDS, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            ctx.fail(f"unknown command '{args[0]}'.{hint} Known: {', '.join(COMMANDS)}.")
+        return super().resolve_command(ctx, args)
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """As click's, but what the toolkit can explain is one message on stderr, never a traceback."""
+        try:
+            return super().main(*args, **kwargs)
+        except BreakdownError as error:
+            _end(str(error), error.exit_code)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:  # click would answer "Aborted!"
+            _end("interrupted", 1)
+
+
+def _end(message: str, code: int) -> NoReturn:
+    click.echo(f"breakdown: {message}", err=True)
+    sys.exit(code)
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 done, 1 a run failed, 2 wrong usage.",
+)
+@click.version_option(breakdown.__version__, prog_name="breakdown")
+def cli() -> None:
+    """Why is parameter-server training slower than one machine? Every nanosecond of a step, accounted for."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The entry of the `breakdown` script."""
+    cli.main(args=list(arguments) if arguments is not None else None, prog_name="breakdown")

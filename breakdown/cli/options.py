@@ -1,0 +1,23 @@
+"""Arguments that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+# Existence is checked where a path is read: there the message says what the file should have been.
+EXPERIMENT: Decorator = click.argument("experiment", metavar="EXPERIMENT.yaml", type=click.Path(path_type=Path))
+RESULT: Decorator = click.argument("result", metavar="RESULT", type=click.Path(path_type=Path))
+SET: Decorator = click.option(
+    "--set",
+    "overrides",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Set a field in every cell, for example --set steps=20, or one option of the workload, for example "
+    "--set workload_options.hidden=512, or the repetitions. May be given several times.",
+)

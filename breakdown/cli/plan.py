@@ -1,0 +1,40 @@
+"""`breakdown plan`: what `run` would start."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from breakdown.cli import options
+
+
+@click.command("plan")
+@options.EXPERIMENT
+@click.option("--output", type=click.Path(path_type=Path), help="As for run. Default: results/NAME.")
+@options.SET
+def command(experiment: Path, output: Path | None, overrides: tuple[str, ...]) -> None:
+    """Show what `run` would start, and start nothing.
+
+    Prints every cell of EXPERIMENT.yaml with its processes, their cores, environment, command and log. Ports that are
+    picked (port: 0) differ from run to run.
+    """
+    from breakdown.config.experiment import load
+    from breakdown.config.identity import cell_id, label
+    from breakdown.config.override import parse_all
+    from breakdown.launch.plan import describe
+    from breakdown.runner.plan import check, prepare
+    from breakdown.store.folder import ExperimentFolder
+
+    found = load(experiment, parse_all(overrides))
+    folder = ExperimentFolder(output or Path("results") / found.name)
+    available = sorted(os.sched_getaffinity(0))
+    for cell in found.cells:
+        check(cell)
+    count = len(found.cells)
+    click.echo(f"{found.name}: {count} cell{'s' if count > 1 else ''}, {found.repetitions} repetitions each, round by round")
+    for cell in found.cells:
+        name = cell_id(cell)
+        click.echo(f"\n{label(cell, found.cells)}")
+        click.echo(describe(prepare(cell, name, 0, folder.cell(name), available).plan))

@@ -1,0 +1,73 @@
+"""`breakdown run`: measure an experiment, then explain it."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import click
+
+from breakdown.cli import options
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@click.command("run")
+@options.EXPERIMENT
+@click.option("--output", type=click.Path(path_type=Path), help="The folder for the results. Default: results/NAME.")
+@click.option("--resume", is_flag=True, help="Go on with the results that are there: skip the repetitions that are done.")
+@click.option("--fresh", is_flag=True, help="Delete the results that are there, and measure anew.")
+@options.SET
+def command(experiment: Path, output: Path | None, resume: bool, fresh: bool, overrides: tuple[str, ...]) -> None:
+    """Measure an experiment, then explain it.
+
+    Runs every cell of EXPERIMENT.yaml, round by round, as often as the file says. A cell that fails does not stop the
+    others; its log is named. At the end prints the tables and the verdict, and writes summary.parquet, report.html and
+    plots/ beside the cells. Exit code 1 if a repetition failed.
+    """
+    from rich.console import Console
+
+    from breakdown.cli.progress import Progress
+    from breakdown.config.experiment import load
+    from breakdown.config.override import parse_all
+    from breakdown.errors import RunError, UsageError
+    from breakdown.runner import matrix
+    from breakdown.runner.output import Existing
+
+    if resume and fresh:
+        raise UsageError("--resume and --fresh exclude each other: go on with the results that are there, or delete them.")
+    existing = Existing.RESUME if resume else Existing.FRESH if fresh else Existing.REFUSE
+    found = load(experiment, parse_all(overrides))
+    console = Console()
+    before = signal.signal(signal.SIGTERM, _as_ctrl_c)
+    try:
+        outcome = matrix.run(found, output or Path("results") / found.name, existing, Progress(console))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if not any(cell.record for cell in found.cells):
+        click.echo("Nothing was recorded (record: false), so there is nothing to explain. Wall times are in each cell.json.")
+    elif outcome.done:
+        explain(outcome.output, console)
+    if outcome.failures:
+        count = len(outcome.failures)
+        raise RunError(f"{count} repetition{'s' if count > 1 else ''} failed:\n" + "\n".join(outcome.failures))
+
+
+def explain(output: Path, console: Console) -> None:
+    """Prints the finding and writes the files."""
+    from breakdown.cli.outputs import write
+    from breakdown.cli.results import read
+    from breakdown.report.console import print_finding
+
+    result = read(output)
+    print_finding(result.finding, console)
+    for path in write(result):
+        click.echo(f"wrote {path}")
+
+
+def _as_ctrl_c(number: int, frame: FrameType | None) -> None:
+    """SIGTERM ends the run as Ctrl-C does: processes ended, what was measured kept."""
+    raise KeyboardInterrupt

@@ -1,0 +1,118 @@
+"""A cell's stable id, and its short label for tables and figures.
+
+Two cells have the same id exactly when they measure the same thing. So fields without a meaning for a cell (the servers of
+a single node) do not count, nor do those that change no measurement (the port). The id hashes only what differs from
+the defaults: a field that a later version adds leaves the ids of older results as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from breakdown.config.cell import Cell
+
+NOT_MEASURED = frozenset({"port", "timeout_s"})
+"""Fields that say how a run is carried out, not what is measured."""
+
+PS_FIELDS = frozenset(
+    {
+        "servers", "consistency", "staleness", "update_on", "sharding", "split_bound_bytes", "server_threads", "push_when",
+        "priority", "bucket_bytes", "compression", "compression_threshold", "transport", "serializer", "server_cores",
+    }
+)  # fmt: skip
+"""Fields that mean nothing to a single node."""
+
+_IN_HEAD = frozenset({"backend", "workers", "servers", "consistency", "staleness"})
+_SPEAKS_FOR_ITSELF = frozenset({"workload", "optimizer", "sharding", "compression", "transport", "serializer"})
+
+_LENGTH = frozenset({"seed", "steps", "warmup_steps"})
+"""In the hash, but not in an id's text: most experiments set them once for all cells."""
+
+_HASH_CHARACTERS = 8  # 32 bits: matrices have at most thousands of cells, and equal ids are refused when a file is read
+_MAX_ID_TEXT = 60
+
+
+def canonical(cell: Cell) -> dict[str, Any]:
+    """The fields that say what is measured and that differ from the defaults, by name."""
+    return {name: value for name, value in _meaningful(cell).items() if value != _DEFAULTS[name]}
+
+
+def cell_id(cell: Cell) -> str:
+    """Readable text and a short hash, fit for a folder's name: `torch_ps-1s2w-bsp-5f0c2a9e`. Stable over versions."""
+    told = canonical(cell)
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:_HASH_CHARACTERS]
+    text = ""
+    spoken = {name: value for name, value in told.items() if name not in _LENGTH}
+    for part in (*_head(cell), *_details(cell, spoken)):
+        slug = re.sub(r"[^A-Za-z0-9_.]+", "", part)
+        if len(text) + 1 + len(slug) > _MAX_ID_TEXT:
+            break
+        text += slug + "-"
+    return text + digest
+
+
+def label(cell: Cell, beside: Sequence[Cell] = ()) -> str:
+    """A short name: "single 1 core", "torch_ps 1s2w bsp", and behind it what differs from the defaults.
+
+    `beside`: the cells that it is shown with; what is the same in all of them is left out.
+    """
+    told = canonical(cell)
+    others = [_meaningful(other) for other in beside]
+    shown = {name: value for name, value in told.items() if not beside or _varies(name, others)}
+    return " ".join((*_head(cell), *_details(cell, shown)))
+
+
+def _meaningful(cell: Cell) -> dict[str, Any]:
+    values = asdict(cell)
+    values["workload_options"] = dict(cell.workload_options)
+    silent = set(NOT_MEASURED)
+    if cell.backend == "single":
+        silent |= PS_FIELDS
+    if cell.consistency != "ssp":
+        silent.add("staleness")
+    if cell.sharding != "split":
+        silent.add("split_bound_bytes")
+    if cell.compression != "2bit":
+        silent.add("compression_threshold")
+    return {name: value for name, value in values.items() if name not in silent}
+
+
+_DEFAULTS = asdict(Cell())
+
+
+def _varies(name: str, cells: Sequence[Mapping[str, Any]]) -> bool:
+    values = [cell[name] for cell in cells if name in cell]
+    return any(value != values[0] for value in values)
+
+
+def _head(cell: Cell) -> tuple[str, ...]:
+    if cell.backend == "single":
+        cores = cell.cores_per_worker
+        return ("single", "whole machine" if cores == 0 else f"{cores} core{'s' if cores > 1 else ''}")
+    consistency = cell.consistency + (f" {cell.staleness}" if cell.consistency == "ssp" else "")
+    return (cell.backend, f"{cell.servers}s{cell.workers}w", consistency)
+
+
+def _details(cell: Cell, told: Mapping[str, Any]) -> list[str]:
+    parts = []
+    for name, value in told.items():
+        if name in _IN_HEAD or (cell.backend == "single" and name == "cores_per_worker"):
+            continue
+        if name == "workload_options":
+            parts += [f"{option}={_text(value[option])}" for option in sorted(value)]
+        elif name in _SPEAKS_FOR_ITSELF:
+            parts.append(str(value))
+        else:
+            parts.append(f"{name}={_text(value)}")
+    return parts
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,179 @@
+"""What every field of a cell may hold, and which fields cannot stand together.
+
+`normal` checks one value as it came from a file or the command line; `check` a whole cell. Both raise `FieldError`, which
+names the field, so that the reader of an experiment file can add the line.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from breakdown.config import cell as names
+from breakdown.config.cell import Cell
+from breakdown.errors import ConfigError, unknown_name
+
+OPTIONS = "workload_options"
+OPTIONS_PREFIX = OPTIONS + "."
+
+MAX_PROCESSES_OF_A_ROLE = 1024
+"""Far above what one machine runs, far below the 16 bits that a rank has on the wire."""
+
+
+class FieldError(ConfigError):
+    """A wrong value; `field` is the key that holds it."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What one field may hold. Bounds are inclusive; `above` is an exclusive lower bound."""
+
+    kind: type
+    low: float | None = None
+    high: float | None = None
+    above: float | None = None
+    choices: tuple[str, ...] = ()
+
+
+RULES: Mapping[str, Rule] = {
+    "workload": Rule(str),
+    "batch_size": Rule(int, low=1),
+    "optimizer": Rule(str, choices=names.OPTIMIZERS),
+    "learning_rate": Rule(float, above=0),
+    "seed": Rule(int, low=0, high=2**32 - 1),
+    "steps": Rule(int, low=1),
+    "warmup_steps": Rule(int, low=0),
+    "backend": Rule(str, choices=names.BACKENDS),
+    "workers": Rule(int, low=1, high=MAX_PROCESSES_OF_A_ROLE),
+    "servers": Rule(int, low=1, high=MAX_PROCESSES_OF_A_ROLE),
+    "consistency": Rule(str, choices=names.CONSISTENCIES),
+    "staleness": Rule(int, low=0),
+    "update_on": Rule(str, choices=names.UPDATE_PLACES),
+    "sharding": Rule(str, choices=names.SHARDINGS),
+    "split_bound_bytes": Rule(int, low=4),  # one float32 is the smallest slice
+    "server_threads": Rule(int, low=1, high=256),
+    "push_when": Rule(str, choices=names.PUSH_MOMENTS),
+    "priority": Rule(str, choices=names.PRIORITIES),
+    "bucket_bytes": Rule(int, low=0),
+    "compression": Rule(str, choices=names.COMPRESSIONS),
+    "compression_threshold": Rule(float, above=0),
+    "transport": Rule(str, choices=names.TRANSPORTS),
+    "serializer": Rule(str, choices=names.SERIALIZERS),
+    "port": Rule(int, low=0, high=65535),
+    "cores_per_worker": Rule(int, low=0),
+    "server_cores": Rule(int, low=0),
+    "record": Rule(bool),
+    "timeout_s": Rule(float, above=0),
+}
+
+FIELDS = tuple(field.name for field in fields(Cell))
+
+_KIND_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+
+
+def normal(field: str, value: Any) -> Any:
+    """The value as the cell holds it (1 becomes 1.0 in a float field). `field` may be one option, `workload_options.x`.
+
+    Raises `FieldError`.
+    """
+    if field == OPTIONS:
+        return _normal_options(value)
+    if field.startswith(OPTIONS_PREFIX):
+        return _normal_option(field, value)
+    if field not in RULES:
+        raise FieldError(field, str(unknown_name("key", field, FIELDS)))
+    return _normal_by_rule(field, value, RULES[field])
+
+
+def check(cell: Cell) -> None:
+    """Raises `FieldError` (a `ConfigError`) for the first thing that is wrong with the cell."""
+    for field in FIELDS:
+        normal(field, getattr(cell, field))
+    for field, message in _conflicts(cell):
+        raise FieldError(field, message)
+
+
+def _conflicts(cell: Cell) -> list[tuple[str, str]]:
+    """Fields that are right by themselves and wrong together."""
+    found = []
+    if cell.backend == "single" and cell.workers != 1:
+        found.append(
+            ("workers", f"backend 'single' is one node: workers must be 1, not {cell.workers}. More need torch_ps.")
+        )
+    if cell.backend != "single" and cell.transport == "inproc":
+        found.append(
+            ("transport", "transport 'inproc' stays inside one process, but the roles are processes. Use tcp, zmq or grpc.")
+        )
+    if cell.staleness and cell.consistency != "ssp":
+        found.append(
+            ("staleness", f"staleness {cell.staleness} needs consistency ssp, but consistency is {cell.consistency}.")
+        )
+    if cell.update_on == "worker" and cell.consistency != "bsp":
+        found.append(
+            (
+                "update_on",
+                f"update_on worker needs consistency bsp, not {cell.consistency}: "
+                "only the sum of all workers' gradients gives every worker the same parameters.",
+            )
+        )
+    return found
+
+
+def _normal_by_rule(field: str, value: Any, rule: Rule) -> Any:
+    if rule.kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, rule.kind) or (rule.kind is not bool and isinstance(value, bool)):
+        raise FieldError(field, f"{field} must be {_KIND_WORDS[rule.kind]}, not {_shown(value)}.")
+    if isinstance(value, str):
+        if rule.choices and value not in rule.choices:
+            raise FieldError(field, str(unknown_name(field, value, rule.choices)))
+        if not value:
+            raise FieldError(field, f"{field} must not be empty.")
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        _check_range(field, value, rule)
+    return value
+
+
+def _check_range(field: str, value: float, rule: Rule) -> None:
+    if not math.isfinite(value):
+        raise FieldError(field, f"{field} must be a finite number, not {value}.")
+    if rule.above is not None and value <= rule.above:
+        raise FieldError(field, f"{field} must be above {rule.above:g}, not {value:g}.")
+    if rule.low is not None and value < rule.low:
+        raise FieldError(field, f"{field} must be at least {rule.low:g}, not {value:g}.")
+    if rule.high is not None and value > rule.high:
+        raise FieldError(field, f"{field} must be at most {rule.high:.0f}, not {value}.")
+
+
+def _normal_options(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise FieldError(OPTIONS, f"{OPTIONS} must be a mapping of option: value, not {_shown(value)}.")
+    for name in value:
+        if not isinstance(name, str) or not name:
+            raise FieldError(OPTIONS, f"{OPTIONS}: an option's name must be text, not {_shown(name)}.")
+    return {name: _normal_option(OPTIONS_PREFIX + name, option) for name, option in value.items()}
+
+
+def _normal_option(field: str, value: Any) -> Any:
+    if not isinstance(value, (int, float, str, bool)):
+        raise FieldError(field, f"{field} must be a number, text, true or false, not {_shown(value)}.")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise FieldError(field, f"{field} must be a finite number, not {value}.")
+    return value
+
+
+def _shown(value: Any) -> str:
+    """A wrong value in an error message: short, and told apart from its text."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, (list, tuple)):
+        return "a list"
+    return f"'{value}'" if isinstance(value, str) else str(value)

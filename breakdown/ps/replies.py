@@ -1,0 +1,68 @@
+"""A server's sending side: one thread a worker answers from the memory of the parameters themselves."""
+
+from __future__ import annotations
+
+import contextlib
+
+from breakdown.clock.clocks import now_ns, thread_cpu_ns
+from breakdown.errors import WireError
+from breakdown.model.identity import Node, Role
+from breakdown.model.records import Direction, Verb
+from breakdown.model.stages import Op, Stage
+from breakdown.ps import protocol
+from breakdown.ps.intake import RefusedError
+from breakdown.ps.serving import Answer, Shared
+from breakdown.record.api import ThreadRecorder
+from breakdown.wire.api import Buffer, Connection, Header, Kind
+
+
+class ReplySender:
+    """The replies to one worker."""
+
+    def __init__(self, connection: Connection, worker: int, shared: Shared) -> None:
+        self._connection = connection
+        self._worker = worker
+        self._peer = Node(Role.WORKER, worker).code
+        self._shared = shared
+        self._codec = shared.reply_codec
+        self._compressor = self._codec.compressor()
+        self._queue, self._encode = shared.recorder.intern(Op.QUEUE), shared.recorder.intern(Op.ENCODE)
+
+    def run(self) -> None:
+        """Until the outbox ends. Raises `WireError` when the worker is gone, `RefusedError` after telling it what it did."""
+        record = self._shared.recorder.thread(f"send-worker-{self._worker}")
+        take = self._shared.replies[self._worker].take
+        while (answer := take()) is not None:
+            if isinstance(answer, WireError):
+                with contextlib.suppress(WireError):
+                    protocol.send_error(self._connection, self._shared.node, str(answer))
+                raise RefusedError(str(answer))
+            self._send(answer, record)
+
+    def _send(self, answer: Answer, record: ThreadRecorder) -> None:
+        taken_ns = now_ns()
+        key, version, pull = answer.key, answer.version, answer.pull
+        record.span(
+            Stage.PULL, self._queue, key.record, pull.step, key.nbytes, answer.submitted_ns, taken_ns, pull.request_id
+        )  # fmt: skip
+        payload: list[Buffer]
+        if self._codec.straight:
+            payload, size_bytes = [version.buffer.view], key.nbytes
+        else:
+            start_ns, start_cpu_ns = now_ns(), thread_cpu_ns()
+            payload = self._codec.encode(self._compressor, [version.buffer.values])
+            size_bytes = sum(memoryview(part).nbytes for part in payload)
+            cpu_ns = thread_cpu_ns() - start_cpu_ns
+            record.span(
+                Stage.SERIALIZE, self._encode, key.record, pull.step, key.nbytes, start_ns, now_ns(), pull.request_id,
+                cpu_ns=cpu_ns,
+            )  # fmt: skip
+        header = Header(
+            Kind.PULL_REPLY, self._codec.flags, self._shared.node.code, key.shard.key, pull.step, pull.request_id, size_bytes
+        )
+        start_ns = now_ns()
+        self._connection.send(header, payload)
+        record.sent(
+            Verb.PULL, Direction.REPLY, key.record, pull.step, size_bytes, pull.request_id, self._peer, start_ns, now_ns()
+        )  # fmt: skip
+        version.readers.discard(pull.request_id)

@@ -1,0 +1,110 @@
+"""The bytes of a trace file: what the recorder writes and `tracefile` reads. All integers are little-endian.
+
+A file is `MAGIC`, then blocks to its end. A block is a head (`HEAD`: mark, kind, thread, count, crc) and its payload, padded
+with zero bytes to a multiple of 8, so that rows stay aligned for whoever maps the file. The crc (CRC-32) covers the head's
+fields before it and the payload without padding.
+
+| kind | thread | count | payload |
+|---|---|---|---|
+| META | 0 | bytes | JSON object: run, role, rank, pid, kernel_id, clock, start_ns, cost; always the first block |
+| THREAD | its id | bytes | UTF-8 name of the thread |
+| NAMES | 0 | bytes | JSON list of texts; their ids follow on from those before. Id 0 is the empty text and never written |
+| SPAN, SENT, RECEIVED, STEP | its id | rows | int64 rows, columns as in `COLUMNS` |
+| NOTE | 0 | bytes | JSON list [name, value] |
+| END | 0 | bytes | JSON object {"lost": records that are not in the file}; absent when the process died |
+
+Names and threads are written before the rows that use them.
+"""
+
+from __future__ import annotations
+
+import enum
+import zlib
+from struct import Struct
+from typing import Dict, Tuple, Union
+
+MAGIC = b"BRKDWN01"
+"""The last two digits are the version of this layout."""
+
+MARK = b"blk\n"
+HEAD = Struct("<4sIIIII")
+ALIGNMENT = 8
+
+
+class Kind(enum.IntEnum):
+    """What a block holds. Add at the end, never renumber."""
+
+    META = 1
+    THREAD = 2
+    NAMES = 3
+    SPAN = 4
+    SENT = 5
+    RECEIVED = 6
+    STEP = 7
+    NOTE = 8
+    END = 9
+
+
+_MESSAGE_COLUMNS = ("verb", "direction", "key", "step", "size_bytes", "request_id", "peer", "start_ns", "end_ns")
+
+COLUMNS: Dict[Kind, Tuple[str, ...]] = {
+    Kind.SPAN: (
+        "stage",
+        "op",
+        "key",
+        "step",
+        "size_bytes",
+        "start_ns",
+        "end_ns",
+        "request_id",
+        "cause_id",
+        "cpu_ns",
+    ),
+    Kind.SENT: _MESSAGE_COLUMNS,
+    Kind.RECEIVED: _MESSAGE_COLUMNS,
+    # `loss_bits`: the IEEE 754 double's own 64 bits, so that no digit is lost; only meant where `has_loss` is 1.
+    Kind.STEP: ("step", "start_ns", "end_ns", "samples", "warm_up", "has_loss", "loss_bits"),
+}
+"""The columns of a row, each one int64. `op` and `key` are ids of NAMES; -1 in `cpu_ns` stands for not measured."""
+
+ROW_BYTES: Dict[Kind, int] = {kind: 8 * len(columns) for kind, columns in COLUMNS.items()}
+
+_DOUBLE = Struct("<d")
+_INT64 = Struct("<q")
+
+
+def row_struct(kind: Kind) -> Struct:
+    """Packs one row of this kind."""
+    return Struct("<%dq" % len(COLUMNS[kind]))
+
+
+def payload_bytes(kind: Kind, count: int) -> int:
+    """The size of a block's payload without padding."""
+    return count * ROW_BYTES.get(kind, 1)
+
+
+def padding_bytes(size: int) -> int:
+    """How many zero bytes follow a payload of this size."""
+    return -size % ALIGNMENT
+
+
+def checksum(kind: int, thread: int, count: int, payload: Union[bytes, memoryview]) -> int:
+    """The crc of a block."""
+    return zlib.crc32(payload, zlib.crc32(HEAD.pack(MARK, kind, thread, count, 0, 0)))
+
+
+def head(kind: int, thread: int, count: int, payload: bytes) -> bytes:
+    """The head of a block with this payload."""
+    return HEAD.pack(MARK, kind, thread, count, checksum(kind, thread, count, payload), 0)
+
+
+def loss_to_bits(loss: float) -> int:
+    """A double's bits as an int64; `bits_to_loss` gives back the same double, NaN payloads included."""
+    bits: int = _INT64.unpack(_DOUBLE.pack(loss))[0]
+    return bits
+
+
+def bits_to_loss(bits: int) -> float:
+    """The inverse of `loss_to_bits`."""
+    loss: float = _DOUBLE.unpack(_INT64.pack(bits))[0]
+    return loss

@@ -1,0 +1,92 @@
+"""The recorder that does nothing: what a program is given when recording is off. Same calls, no memory, no file."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+from breakdown.model.identity import NO_REQUEST
+from breakdown.model.records import Direction, Verb
+from breakdown.model.stages import Stage
+from breakdown.record.api import NOT_MEASURED
+
+
+class NullThreadRecorder:
+    """Forgets everything."""
+
+    __slots__ = ()
+
+    def span(
+        self,
+        stage: Stage,
+        op: int,
+        key: int,
+        step: int,
+        size_bytes: int,
+        start_ns: int,
+        end_ns: int,
+        request_id: int = NO_REQUEST,
+        cause_id: int = NO_REQUEST,
+        cpu_ns: int = NOT_MEASURED,
+    ) -> None:
+        """Does nothing."""
+
+    def sent(
+        self,
+        verb: Verb,
+        direction: Direction,
+        key: int,
+        step: int,
+        size_bytes: int,
+        request_id: int,
+        peer: int,
+        start_ns: int,
+        end_ns: int,
+    ) -> None:
+        """Does nothing."""
+
+    def received(
+        self,
+        verb: Verb,
+        direction: Direction,
+        key: int,
+        step: int,
+        size_bytes: int,
+        request_id: int,
+        peer: int,
+        start_ns: int,
+        end_ns: int,
+    ) -> None:
+        """Does nothing."""
+
+
+class NullRecorder:
+    """Satisfies `api.Recorder`. All threads share one stateless `NullThreadRecorder`."""
+
+    enabled = False
+
+    def __init__(self) -> None:
+        self._thread = NullThreadRecorder()
+
+    def intern(self, text: str) -> int:
+        """0 for every text: nothing is kept."""
+        return 0
+
+    def thread(self, name: str) -> NullThreadRecorder:
+        return self._thread
+
+    def step(
+        self,
+        step: int,
+        start_ns: int,
+        end_ns: int,
+        samples: int,
+        warm_up: bool = False,
+        loss: Optional[float] = None,
+    ) -> None:
+        """Does nothing."""
+
+    def note(self, name: str, value: Any) -> None:
+        """Does nothing."""
+
+    def close(self) -> None:
+        """Does nothing."""

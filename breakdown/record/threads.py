@@ -1,0 +1,108 @@
+"""The hot path: the buffers of one thread, and the functions that append a record to them.
+
+A record is packed to its file bytes at once and appended to a plain list of that thread. Packing costs the caller the same
+as building a tuple, gives the garbage collector nothing to trace, and leaves the flusher a join, so that it hardly ever
+holds the interpreter's lock. The flusher takes a prefix of a list while its thread goes on appending; each of the two list
+operations is atomic, so no lock is needed.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Callable, Iterator, List, Tuple
+
+from breakdown.model.identity import NO_REQUEST
+from breakdown.model.records import Direction, Verb
+from breakdown.model.stages import Stage
+from breakdown.record.api import NOT_MEASURED
+from breakdown.record.layout import Kind, row_struct
+
+Append = Callable[[bytes], None]
+Reject = Callable[[str], None]
+
+
+class Rows:
+    """A list of packed rows that one thread fills and another empties."""
+
+    __slots__ = ("_rows", "append", "kind")
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        self._rows: List[bytes] = []
+        self.append: Append = self._rows.append
+
+    def take(self) -> List[bytes]:
+        """What is there now; what is appended meanwhile stays for the next time."""
+        count = len(self._rows)
+        taken = self._rows[:count]
+        del self._rows[:count]
+        return taken
+
+
+class FileThreadRecorder:
+    """Satisfies `api.ThreadRecorder`. Its three methods are closures held in slots: a call is one lookup and no `self`."""
+
+    __slots__ = ("_rows", "ident", "name", "received", "sent", "span")
+
+    def __init__(self, ident: int, name: str, reject: Reject) -> None:
+        """`reject` is told, in words, of each record whose values are not 64-bit integers."""
+        self.ident = ident
+        self.name = name
+        self._rows = (Rows(Kind.SPAN), Rows(Kind.SENT), Rows(Kind.RECEIVED))
+        self.span = _span(self._rows[0].append, reject, name)
+        self.sent = _half(self._rows[1].append, reject, name)
+        self.received = _half(self._rows[2].append, reject, name)
+
+    def take(self) -> Iterator[Tuple[Kind, List[bytes]]]:
+        """Takes out the rows gathered so far, kind by kind; for the flusher."""
+        for rows in self._rows:
+            taken = rows.take()
+            if taken:
+                yield rows.kind, taken
+
+
+def _span(append: Append, reject: Reject, thread: str) -> Callable[..., None]:
+    pack = row_struct(Kind.SPAN).pack
+    error = struct.error
+
+    def span(
+        stage: Stage,
+        op: int,
+        key: int,
+        step: int,
+        size_bytes: int,
+        start_ns: int,
+        end_ns: int,
+        request_id: int = NO_REQUEST,
+        cause_id: int = NO_REQUEST,
+        cpu_ns: int = NOT_MEASURED,
+    ) -> None:
+        try:
+            append(pack(stage, op, key, step, size_bytes, start_ns, end_ns, request_id, cause_id, cpu_ns))
+        except error as problem:
+            reject(f"thread {thread}, step {step}: {problem}")
+
+    return span
+
+
+def _half(append: Append, reject: Reject, thread: str) -> Callable[..., None]:
+    pack = row_struct(Kind.SENT).pack
+    error = struct.error
+
+    def half(
+        verb: Verb,
+        direction: Direction,
+        key: int,
+        step: int,
+        size_bytes: int,
+        request_id: int,
+        peer: int,
+        start_ns: int,
+        end_ns: int,
+    ) -> None:
+        try:
+            append(pack(verb, direction, key, step, size_bytes, request_id, peer, start_ns, end_ns))
+        except error as problem:
+            reject(f"thread {thread}, step {step}: {problem}")
+
+    return half

@@ -1,0 +1,84 @@
+"""Appends blocks to one trace file. The first failure is logged and remembered; from then on records are only counted."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+from typing import Any, Optional, Sequence
+
+from breakdown.errors import RecordError
+from breakdown.record.layout import HEAD, MAGIC, ROW_BYTES, Kind, head, padding_bytes
+
+ROWS_A_BLOCK = 4096
+"""About 320 KB of spans: joining them holds the interpreter's lock for some 0.2 ms; their crc and the write hold none."""
+
+
+class TraceWriter:
+    """The file behind a recorder. Used by one thread at a time; never raises after it was opened."""
+
+    def __init__(self, path: str) -> None:
+        """Raises `RecordError` when the file cannot be created."""
+        self.path = path
+        self.lost = 0
+        self.failure: Optional[OSError] = None
+        try:
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        except OSError as error:
+            raise RecordError(
+                f"cannot create the trace file {path}: {reason(error)}. Give a folder that exists and may be written to."
+            ) from error
+        self._write(MAGIC)
+
+    def json(self, kind: Kind, value: Any) -> None:
+        """A block that holds one JSON value."""
+        self.text(kind, 0, json.dumps(value))
+
+    def text(self, kind: Kind, thread: int, text: str) -> None:
+        """A block that holds text."""
+        payload = text.encode("utf-8", "replace")
+        self._write(head(kind, thread, len(payload), payload) + payload + bytes(padding_bytes(len(payload))))
+
+    def rows(self, kind: Kind, thread: int, rows: Sequence[bytes]) -> None:
+        """Blocks that hold these packed rows."""
+        for first in range(0, len(rows), ROWS_A_BLOCK):
+            chunk = rows[first : first + ROWS_A_BLOCK]
+            if self.failure is not None:
+                self.lost += len(chunk)
+                continue
+            payload = b"".join(chunk)
+            written = self._write(head(kind, thread, len(chunk), payload) + payload)
+            self.lost += len(chunk) - max(0, written - HEAD.size) // ROW_BYTES[kind]
+
+    def close(self) -> None:
+        """Closes the file. Some file systems report a full disk only here."""
+        try:
+            os.close(self._file)
+        except OSError as error:
+            self._fail(error)
+
+    def _write(self, data: bytes) -> int:
+        """Writes all of it and returns how many bytes got there: fewer once the file has failed."""
+        written = 0
+        view = memoryview(data)
+        while self.failure is None and written < len(data):
+            try:
+                written += os.write(self._file, view[written:])
+            except OSError as error:
+                self._fail(error)
+        return written
+
+    def _fail(self, error: OSError) -> None:
+        if self.failure is None:
+            self.failure = error
+            print(
+                f"breakdown: recording stopped, the program goes on. Writing {self.path} failed: {reason(error)}.",
+                file=sys.stderr,
+                flush=True,
+            )
+
+
+def reason(error: OSError) -> str:
+    """For example "No space left on device (ENOSPC)"."""
+    return f"{error.strerror} ({errno.errorcode.get(error.errno or 0, error.errno)})"

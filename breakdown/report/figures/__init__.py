@@ -1,0 +1,1 @@
+"""One module a figure; each takes a finding and gives a matplotlib `Figure`, with no global state."""

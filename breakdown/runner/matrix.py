@@ -1,0 +1,187 @@
+"""The matrix loop: round by round, each cell once: plan, launch, collect, note how it ended. A failure does not stop it.
+
+Every repetition gets a number of its own; one that failed keeps its number, log and readable traces, and `--resume` measures
+another. A repetition is noted as failed before it starts, so that even a killed tool leaves a true cell.json behind.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from breakdown.config.cell import Cell, Experiment
+from breakdown.config.identity import cell_id, label
+from breakdown.errors import BreakdownError, RunError
+from breakdown.launch import local
+from breakdown.launch.outcome import RunOutcome
+from breakdown.model.schema import FORMAT_VERSION
+from breakdown.runner import disk, machine
+from breakdown.runner.output import Existing, open_output
+from breakdown.runner.plan import check, prepare, remove_specs, write_specs
+from breakdown.store.collect import collect
+from breakdown.store.folder import CellFolder
+
+DONE, FAILED = "done", "failed"
+_NOT_ENDED = "the tool ended before this repetition did"
+_INTERRUPTED = "interrupted"
+_NEW_LINE = "\n"
+
+
+@dataclass(frozen=True)
+class Event:
+    """One step of progress, for whoever watches. `kind`: "start", "done", "failed" or "skipped" (done in an earlier run)."""
+
+    kind: str
+    label: str
+    cell_id: str
+    repetition: int  # of this cell, from 1
+    number: int  # of the whole matrix, from 1
+    total: int
+    wall_s: float = 0.0
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The whole matrix. `failures`: cell, repetition and first line of the message of each that failed in this call."""
+
+    output: Path
+    done: int
+    failures: tuple[str, ...]
+
+
+Watcher = Callable[[Event], None]
+
+
+def run(experiment: Experiment, output: Path, existing: Existing, watch: Watcher) -> Outcome:
+    """Measures what is not measured yet.
+
+    Raises `UsageError` before anything starts, when the experiment or the output folder is wrong; `RunError` when it is
+    interrupted, `TraceError` when the disk takes no more: what was measured until then is kept.
+    """
+    for cell in experiment.cells:
+        check(cell)
+    folders = open_output(experiment, output, existing)
+    about = {"machine": machine.describe(), "versions": machine.versions(), "commit": machine.commit()}
+    states = [_State(cell, folders[cell_id(cell)], experiment, about) for cell in experiment.cells]
+    total = len(states) * experiment.repetitions
+    number = done = 0
+    failures = []
+    for repetition in range(1, experiment.repetitions + 1):
+        for state in states:
+            number += 1
+            event = Event("start", state.label, state.cell_id, repetition, number, total)
+            if state.done >= repetition:
+                watch(_changed(event, "skipped"))
+                done += 1
+                continue
+            watch(event)
+            begin = time.monotonic()
+            error = state.measure()
+            wall_s = time.monotonic() - begin
+            if error is None:
+                done += 1
+                watch(_changed(event, "done", wall_s))
+            else:
+                failures.append(f"{state.cell_id}, repetition {repetition}: {error.partition(_NEW_LINE)[0]}")
+                watch(_changed(event, "failed", wall_s, error))
+    return Outcome(output, done, tuple(failures))
+
+
+class _State:
+    """One cell of a running matrix, and its cell.json."""
+
+    def __init__(self, cell: Cell, folder: CellFolder, experiment: Experiment, about: Mapping[str, Any]) -> None:
+        self.cell = cell
+        self.folder = folder
+        self.cell_id = cell_id(cell)
+        self.label = label(cell, experiment.cells)
+        earlier = folder.read()["runs"] if folder.exists() else []
+        self.file: dict[str, Any] = {
+            "format_version": FORMAT_VERSION,
+            "cell_id": self.cell_id,
+            "label": self.label,
+            "experiment": experiment.name,
+            "config": asdict(cell),
+            **about,
+            "cores": {},
+            "notes": [],
+            "runs": earlier,
+        }
+        for entry in earlier:
+            if entry["error"] == _NOT_ENDED:  # the tool was killed; the traces are worth keeping
+                remove_specs(folder.raw_dir(entry["run"]))
+                self._collect(entry)
+        self.folder.write(self.file)
+
+    @property
+    def done(self) -> int:
+        return sum(entry["status"] == DONE for entry in self.file["runs"])
+
+    def measure(self) -> str | None:
+        """One repetition. Returns the error's text, None when all went well."""
+        run = 1 + max((entry["run"] for entry in self.file["runs"]), default=-1)
+        entry: dict[str, Any] = {
+            "run": run,
+            "status": FAILED,
+            "error": _NOT_ENDED,
+            "log": None,
+            "wall_s": 0.0,
+            "recorder_cost_ns_per_span": {},
+            "warnings": [],
+        }
+        self.file["runs"].append(entry)
+        try:
+            outcome = self._launch(run)
+        except KeyboardInterrupt:
+            entry["error"] = _INTERRUPTED
+            self._collect(entry)
+            self.folder.write(self.file)
+            raise RunError(
+                f"interrupted during repetition {run} of {self.cell_id}; all its processes are ended. "
+                f"Logs: {self.folder.log_dir(run)}. What was measured is kept: go on with --resume."
+            ) from None
+        except RunError as error:  # a port that is taken, a log that cannot be written
+            entry["error"] = str(error)
+        else:
+            entry["wall_s"] = round(outcome.duration_s, 3)
+            entry["error"] = outcome.error
+            entry["log"] = str(outcome.log.relative_to(self.folder.path)) if outcome.log else None
+        self._collect(entry)
+        if entry["error"] is None:
+            entry["status"] = DONE
+        self.folder.write(self.file)
+        return None if entry["error"] is None else str(entry["error"])
+
+    def _launch(self, run: int) -> RunOutcome:
+        prepared = prepare(self.cell, self.cell_id, run, self.folder, sorted(os.sched_getaffinity(0)))
+        self.file["cores"] = {str(process.node): process.cores for process in prepared.plan.processes}
+        self.file["notes"] = list(prepared.plan.notes)
+        self.folder.write(self.file)
+        disk.check(self.folder.path)
+        try:
+            write_specs(prepared.specs)
+            return local.run(prepared.plan, lambda: disk.shortage(self.folder.path))
+        finally:
+            remove_specs(self.folder.raw_dir(run))
+
+    def _collect(self, entry: dict[str, Any]) -> None:
+        """Traces to tables. What cannot be read is a failure of the repetition, not of the matrix."""
+        if not self.folder.raw_dir(entry["run"]).is_dir():
+            return
+        try:
+            report = collect(self.folder, entry["run"])
+        except BreakdownError as error:
+            entry["warnings"].append(str(error))
+            entry["error"] = entry["error"] or str(error)
+        else:
+            entry["warnings"] += report.warnings
+            entry["recorder_cost_ns_per_span"] = dict(report.recorder_cost_ns_per_span)
+
+
+def _changed(event: Event, kind: str, wall_s: float = 0.0, error: str = "") -> Event:
+    return Event(kind, event.label, event.cell_id, event.repetition, event.number, event.total, wall_s, error)

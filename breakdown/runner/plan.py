@@ -1,0 +1,105 @@
+"""From a cell to the processes of one repetition: places, port, token, and what each process is told."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from breakdown.config.cell import Cell
+from breakdown.errors import RunError
+from breakdown.launch.plan import ProcessPlan, RunPlan
+from breakdown.model.identity import Role
+from breakdown.runner.implementation import backend
+from breakdown.runner.place import Place, place
+from breakdown.store.folder import CellFolder
+from breakdown.workloads import names as workloads
+
+HOST = "127.0.0.1"
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A plan, and the spec files that its processes will read: path -> content. Nothing is written yet."""
+
+    plan: RunPlan
+    specs: Mapping[Path, Mapping[str, Any]]
+
+
+def write_specs(specs: Mapping[Path, Mapping[str, Any]]) -> None:
+    """They hold the run's token, so only the owner may read them. Raises `RunError` when they cannot be written."""
+    for path, content in specs.items():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+                json.dump(content, file)
+        except OSError as error:
+            raise RunError(f"cannot write {path}: {error.strerror}. Free some space, or change --output.") from error
+
+
+def remove_specs(raw_dir: Path) -> None:
+    """After the repetition; a folder that holds no trace goes too."""
+    for path in raw_dir.glob("*.json"):
+        path.unlink()
+    with suppress(OSError):  # traces are in it
+        raw_dir.rmdir()
+        raw_dir.parent.rmdir()
+
+
+def check(cell: Cell) -> None:
+    """What only the upper rooms know about a cell: its workload and options. Raises `ConfigError`."""
+    workloads.complete(cell.workload, cell.workload_options)
+
+
+def prepare(cell: Cell, cell_id: str, run: int, folder: CellFolder, available: Sequence[int]) -> Prepared:
+    """Plans repetition `run`. `available`: the cores of the machine. Raises `RunError` when the cell's port is taken."""
+    placement = place(backend(cell.backend).nodes(cell), cell, available)
+    needs_rendezvous = any(one.node.role is Role.SCHEDULER for one in placement.places)
+    rendezvous = f"{cell.transport}://{HOST}:{_port(cell.port)}" if needs_rendezvous else ""
+    shared = {"cell": asdict(cell), "run": run, "rendezvous": rendezvous, "token": secrets.token_hex(16)}
+    processes = []
+    specs: dict[Path, Mapping[str, Any]] = {}
+    for one in placement.places:
+        path = folder.raw_dir(run) / f"{one.node}.json"
+        trace = folder.raw_file(run, one.node)
+        specs[path] = {
+            **shared,
+            "role": one.node.role.label,
+            "rank": one.node.rank,
+            "threads": one.threads,
+            "trace": str(trace),
+        }
+        processes.append(_process(one, path, folder.log_dir(run) / f"{one.node}.log"))
+    plan = RunPlan(cell_id, run, tuple(processes), cell.timeout_s, placement.notes)
+    return Prepared(plan, specs)
+
+
+def _process(one: Place, spec: Path, log: Path) -> ProcessPlan:
+    env = {variable: str(one.threads) for variable in THREAD_VARIABLES}
+    env["PYTHONFAULTHANDLER"] = "1"  # a crash in native code leaves its stack in the log
+    argv = (sys.executable, "-m", "breakdown.runner.role", str(spec))
+    return ProcessPlan(one.node, argv, env, one.cores, log)
+
+
+def _port(wanted: int) -> int:
+    """The wanted port, or a free one. Raises `RunError` when it is taken."""
+    with socket.socket() as probe:
+        # A port in TIME_WAIT from the last repetition is free for us; one that somebody listens on is not.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, wanted))
+        except OSError as error:
+            raise RunError(
+                f"port {wanted} on {HOST} cannot be used: {error.strerror}. "
+                "End the program that holds it, or set port: 0 to take a free one."
+            ) from error
+        return int(probe.getsockname()[1])

@@ -1,0 +1,146 @@
+"""Turns the raw traces of one repetition into rows of the cell's tables. Collecting a run again replaces its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from breakdown.errors import TraceError
+from breakdown.model.identity import Node
+from breakdown.model.stages import STAGE_LABELS
+from breakdown.record.api import NOT_MEASURED
+from breakdown.record.layout import Kind
+from breakdown.record.tracefile import TraceFile
+from breakdown.record.tracefile import read as read_trace
+from breakdown.store import arrow
+from breakdown.store.clocks import NOTE, clock_entry
+from breakdown.store.decode import Rows, Vocabulary, node_of_trace, rows
+from breakdown.store.files import read_json, write_json
+from breakdown.store.folder import CellFolder
+from breakdown.store.messages import message_table
+
+WARNING_NOTE = "warning"
+"""The trace note by which a process tells the user something; its value is the text."""
+
+
+@dataclass(frozen=True)
+class CollectReport:
+    """What the runner keeps of a collection in cell.json. Costs are ns a span, by node ("worker-0")."""
+
+    warnings: tuple[str, ...]
+    recorder_cost_ns_per_span: dict[str, float]
+
+
+def collect(folder: CellFolder, run: int) -> CollectReport:
+    """Adds the traces in `folder.raw_dir(run)` to the tables, then removes them.
+
+    A trace that is cut off or damaged gives a warning and all of its whole records; one that cannot be read at all gives a
+    warning and stays. Raises `TraceError` when no trace can be read or a table cannot be written; then all traces stay.
+    """
+    traces, warnings = _read_all(folder.raw_dir(run))
+    vocabulary = Vocabulary()
+    decoded = {kind: [(node, rows(trace, kind, vocabulary)) for node, trace in traces] for kind in _ROW_KINDS}
+    messages, message_warnings = message_table(decoded[Kind.SENT], decoded[Kind.RECEIVED], run, vocabulary)
+    arrow.append(folder.table("messages"), "messages", messages, run)
+    arrow.append(folder.table("spans"), "spans", _span_table(decoded[Kind.SPAN], run, vocabulary), run)
+    arrow.append(folder.table("steps"), "steps", _step_table(decoded[Kind.STEP], run, vocabulary), run)
+    clock, clock_warnings = clock_entry(traces)
+    _add_run(folder.clock, run, clock)
+    notes = {
+        str(node): [list(note) for note in trace.notes if note[0] not in (NOTE, WARNING_NOTE)] for node, trace in traces
+    }
+    _add_run(folder.notes, run, {node: found for node, found in notes.items() if found})
+    for node, trace in traces:
+        warnings += trace.warnings
+        warnings += [f"{node}: {value}" for name, value in trace.notes if name == WARNING_NOTE]
+        left_out = sum(found.left_out for kind in _ROW_KINDS for owner, found in decoded[kind] if owner == node)
+        if left_out:
+            warnings.append(f"{node}: {left_out} records were left out: their stage, op, key or peer has no name")
+        Path(trace.path).unlink()
+    with suppress(OSError):  # an unreadable trace keeps the folder
+        folder.raw_dir(run).rmdir()
+        folder.raw_dir(run).parent.rmdir()
+    costs = {str(node): float(trace.meta["cost_ns_per_span"]) for node, trace in traces}
+    return CollectReport((*warnings, *message_warnings, *clock_warnings), costs)
+
+
+_ROW_KINDS = (Kind.SPAN, Kind.SENT, Kind.RECEIVED, Kind.STEP)
+
+
+def _read_all(raw: Path) -> tuple[list[tuple[Node, TraceFile]], list[str]]:
+    """The readable traces in order of role and rank, and a warning for each of the others."""
+    traces, warnings = [], []
+    for path in sorted(raw.glob("*.trace")):
+        try:
+            trace = read_trace(str(path))
+            traces.append((node_of_trace(trace), trace))
+        except TraceError as error:
+            warnings.append(str(error))
+    if not traces:
+        found = f": {' '.join(warnings)}" if warnings else "; no process got as far as recording. Read the log files."
+        raise TraceError(f"there is no trace to collect in {raw}{found}")
+    return sorted(traces, key=lambda pair: pair[0]), warnings
+
+
+def _span_table(parts: Sequence[tuple[Node, Rows]], run: int, vocabulary: Vocabulary) -> pa.Table:
+    stages = vocabulary.codes(STAGE_LABELS)
+    tables = []
+    for node, found in parts:
+        values = found.columns
+        tables.append(
+            arrow.table(
+                "spans",
+                {
+                    **_place(node, found, run, vocabulary),
+                    **{
+                        name: values[name] for name in ("step", "size_bytes", "start_ns", "end_ns", "request_id", "cause_id")
+                    },
+                    "stage": vocabulary.column(stages[values["stage"]]),
+                    "op": vocabulary.column(values["op"]),
+                    "key": vocabulary.column(values["key"]),
+                    "cpu_ns": arrow.nullable(values["cpu_ns"], values["cpu_ns"] == NOT_MEASURED),
+                },
+            )
+        )
+    return pa.concat_tables(tables).unify_dictionaries()
+
+
+def _step_table(parts: Sequence[tuple[Node, Rows]], run: int, vocabulary: Vocabulary) -> pa.Table:
+    tables = []
+    for node, found in parts:
+        values = found.columns
+        losses = np.ascontiguousarray(values["loss_bits"]).view(np.float64)
+        tables.append(
+            arrow.table(
+                "steps",
+                {
+                    **_place(node, found, run, vocabulary),
+                    **{name: values[name] for name in ("step", "start_ns", "end_ns", "samples")},
+                    "warm_up": values["warm_up"].astype(bool),
+                    "loss": arrow.nullable(losses, values["has_loss"] == 0),
+                },
+            )
+        )
+    return pa.concat_tables(tables).unify_dictionaries()
+
+
+def _place(node: Node, found: Rows, run: int, vocabulary: Vocabulary) -> dict[str, Any]:
+    """The columns that say who recorded a row."""
+    return {
+        "run": np.full(found.count, run),
+        "role": vocabulary.column(np.full(found.count, vocabulary.codes([node.role.label])[0])),
+        "rank": np.full(found.count, node.rank),
+        "thread": vocabulary.column(found.columns["thread"]),
+    }
+
+
+def _add_run(path: Path, run: int, entry: dict[str, Any]) -> None:
+    """Sets one run's entry of a JSON file that has one a run."""
+    entries = read_json(path, "a saved cell") if path.exists() else {"runs": {}}
+    write_json(path, {"runs": {**entries["runs"], str(run): entry}})

@@ -1,0 +1,116 @@
+"""Real failures: a process that is killed, a disk that is full. The program goes on; what was written stays readable."""
+
+from __future__ import annotations
+
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from breakdown.clock.clocks import now_ns
+from breakdown.errors import RecordError
+from breakdown.model.identity import Node, Role
+from breakdown.model.stages import Stage
+from breakdown.record.layout import Kind
+from breakdown.record.recorder import FileRecorder
+from breakdown.record.tracefile import read
+
+SECOND_NS = 1_000_000_000
+
+ENDLESS = """
+import sys, time
+from breakdown.clock.clocks import now_ns
+from breakdown.model.identity import Node, Role
+from breakdown.model.stages import Stage
+from breakdown.record.recorder import FileRecorder
+
+recorder = FileRecorder(sys.argv[1], 0, Node(Role.WORKER, 0))
+main = recorder.thread("main")
+step = 0
+while True:
+    main.span(Stage.OTHER, recorder.intern(f"op-{step % 100}"), 0, step, 0, now_ns(), now_ns())
+    step += 1
+    time.sleep(0.0002)
+"""
+
+FULL = """
+import sys
+from breakdown.errors import RecordError
+from breakdown.model.identity import Node, Role
+from breakdown.model.stages import Stage
+from breakdown.record.recorder import FileRecorder
+
+recorder = FileRecorder(sys.argv[1], 0, Node(Role.WORKER, 0), flush_interval_s=0.01)
+main = recorder.thread("main")
+for step in range(100_000):
+    main.span(Stage.OTHER, 0, 0, step, 0, step, step)
+try:
+    recorder.close()
+except RecordError as error:
+    print(error)
+"""
+
+
+def test_a_killed_process_loses_at_most_its_last_second(tmp_path: Path) -> None:
+    path = tmp_path / "worker-0.trace"
+    process = subprocess.Popen([sys.executable, "-c", ENDLESS, str(path)])
+    try:
+        deadline = time.monotonic() + 30
+        while not (path.exists() and path.stat().st_size > 100_000):
+            assert time.monotonic() < deadline, "nothing was recorded"
+            time.sleep(0.01)
+        time.sleep(0.3)  # somewhere between two flushes
+        killed_ns = now_ns()
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait(10)
+    trace = read(str(path))
+    rows = [row for _, row in trace.rows(Kind.SPAN)]
+    assert [row[3] for row in rows] == list(range(len(rows)))
+    assert all(trace.names[row[1]] == f"op-{row[3] % 100}" for row in rows)
+    assert rows[-1][6] > killed_ns - SECOND_NS
+    assert len(trace.warnings) == 1
+
+
+def test_a_disk_that_fills_up_keeps_what_was_written_and_counts_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "worker-0.trace"
+    limit = 1_000_003  # in the middle of a row
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(path)], preexec_fn=limited, capture_output=True, text=True, timeout=60, check=True
+    )
+    said = re.fullmatch(r"(.*): (\d+) records were lost: File too large \(EFBIG\)\. .*\n", done.stdout)
+    assert said is not None, done.stdout
+    assert said[1] == str(path)
+    assert done.stderr.count("\n") == 1
+    assert f"recording stopped, the program goes on. Writing {path} failed: File too large (EFBIG)" in done.stderr
+    trace = read(str(path))
+    steps = [row[3] for _, row in trace.rows(Kind.SPAN)]
+    assert steps == list(range(len(steps)))
+    assert len(steps) > 10_000
+    assert len(steps) + int(said[2]) == 100_000
+    assert path.stat().st_size == limit
+    assert len(trace.warnings) == 1
+
+
+def test_a_full_disk_is_survived_logged_once_and_reported_at_close(capfd: pytest.CaptureFixture[str]) -> None:
+    recorder = FileRecorder("/dev/full", 0, Node(Role.WORKER, 0), flush_interval_s=0.005)
+    main = recorder.thread("main")
+    for step in range(5000):
+        main.span(Stage.OTHER, 0, 0, step, 0, step, step)
+    deadline = time.monotonic() + 10
+    while any(rows._rows for rows in main._rows):  # the flusher goes on emptying the buffers
+        assert time.monotonic() < deadline, "the buffers keep growing"
+        time.sleep(0.01)
+    recorder.step(0, 0, 1, 64)
+    with pytest.raises(RecordError, match=r"^/dev/full: 5001 records were lost: No space left on device \(ENOSPC\)\."):
+        recorder.close()
+    assert capfd.readouterr().err.count("No space left on device (ENOSPC)") == 1
