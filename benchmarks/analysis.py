@@ -11,19 +11,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 GOAL_S = 10.0
-GOAL_BYTES = 4_000_000_000
+GOAL_GB = 4.0
 KEYS, WORKERS, SERVERS, TEMPLATE_STEPS = 20, 2, 1, 16
 _MEAN_NS = {
     "forward": 400_000,
@@ -133,27 +132,20 @@ def measure(folder: Path) -> dict[str, Any]:
     }
 
 
-def interval(samples: list[float]) -> dict[str, float]:
-    """The median with its bootstrap 95 % interval (2000 resamples, fixed seed)."""
-    draw = random.Random(0)
-    values = sorted(statistics.median(draw.choices(samples, k=len(samples))) for _ in range(2000))
-    return {"median": statistics.median(samples), "low": values[50], "high": values[1949]}
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--spans", type=int, default=5_000_000)
-    parser.add_argument("--out", type=Path, default=Path("results/benchmarks/analysis.json"))
+    parser.add_argument("--out", type=Path, help="default: results/benchmarks/analysis.json")
     parser.add_argument("--folder", type=Path, help="keep the simulated run here, and use it if it is there")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure is not None:
         print(json.dumps(measure(options.measure)))
         return 0
-    from breakdown.runner import machine
+    from common import Claim, finish, load_average, measured
 
-    load_before = os.getloadavg()
+    load_before = load_average()
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.folder or Path(scratch) / "simulated"
         counts = write_run(folder, options.spans)
@@ -165,27 +157,19 @@ def main() -> int:
             print(f"round {index}: " + "  ".join(f"{name} {value:,.3g}" for name, value in sample.items()), flush=True)
             if index:
                 samples.append(sample)
-    figures = {
-        name: interval([s[name] for s in samples])
-        for name in ("import_s", "load_s", "analyse_s", "total_s", "cpu_s", "peak_bytes")
-    }
-    report = {
+    what = f"load and break down {counts['spans'] / 1e6:.1f} million spans"
+    claims = [
+        Claim(f"{what}: time", "s", measured([sample["total_s"] for sample in samples]), at_most=GOAL_S),
+        Claim(f"{what}: peak memory", "GB", measured([sample["peak_bytes"] / 1e9 for sample in samples]), at_most=GOAL_GB),
+    ]
+    detail = {
         "what": "a fresh process loads a saved run and breaks it down",
-        "goal": {"total_s": GOAL_S, "peak_bytes": GOAL_BYTES},
         "rows": counts,
         "rounds": options.rounds,
-        "machine": {**machine.describe(), "load_average_before": list(load_before)},
-        "versions": {**machine.versions(), **{n: __import__(n).__version__ for n in ("pandas", "pyarrow")}},
-        "commit": machine.commit(),
-        **figures,
+        "other_versions": {name: version(name) for name in ("pandas", "pyarrow")},
         "samples": samples,
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(report, indent=1) + "\n")
-    total, peak = figures["total_s"], figures["peak_bytes"]
-    spread = f"[{total['low']:.1f}, {total['high']:.1f}]"
-    print(f"{counts['spans']:,} spans: {total['median']:.1f} s {spread}, {peak['median'] / 1e9:.2f} GB")
-    return 0 if total["median"] <= GOAL_S and peak["median"] <= GOAL_BYTES else 1
+    return finish("analysis", claims, detail, load_before, options.out)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,9 @@ def load_average() -> list[float]:
     return list(os.getloadavg())
 
 
-def finish(name: str, claims: Sequence[Claim], detail: dict[str, Any], load_before: Sequence[float], out: Path | None) -> int:
+def finish(
+    name: str, claims: Sequence[Claim], detail: dict[str, Any], load_before: Sequence[float], out: Path | None
+) -> int:
     """Prints the claims, writes `results/benchmarks/<name>.json` (or `out`), and gives the exit code."""
     for claim in claims:
         print(claim)

@@ -1,7 +1,8 @@
 """How fast the parameter server moves bytes: push all keys, pull all keys, no training.
 
-One server and 1 or 2 workers, each a process, on loopback. Three things take turns in one run: this PS, a bare socket program
-that moves the same bytes in the same pattern (each key goes back when all workers' copies have come; nothing is summed), and,
+One server and 1 or 2 workers, each a process, on loopback. These take turns in one run: this PS, where the server sends
+back the sum (as MXNet's kvstore does without an optimizer); this PS with SGD on the server; a bare socket program that
+moves the same bytes in the same pattern (each key goes back when all workers' copies have come; nothing is summed); and,
 with `--mxnet-python`, MXNet's dist_sync kvstore. A sample is the mean of a few rounds back to back, from the first worker's
 start to the last worker's end. Goodput counts each payload byte once: keys * bytes * workers * 2 a round.
 
@@ -12,9 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
-import platform
 import secrets
 import socket
 import statistics
@@ -23,13 +22,19 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # at run time only where they are needed: the MXNet worker has neither
+    from common import Claim
 
 KEYS = 20
 KEY_BYTES = 1 << 20
 START_TIMEOUT_S = 120
+BOUNDS = {"bare socket": 0.8, "MXNet dist_sync": 3.0}
+"""The least that this PS's goodput has to be, as a multiple of a contestant's."""
 
 
 # --- this PS ---------------------------------------------------------------------------------------------------------
@@ -103,6 +108,8 @@ def ps_role(role: str, rank: int, workers: int, address: str, token: str, update
 
 def bare_server(workers: int, port: int) -> None:
     """Receives every key from every worker; sends a key back to all when all copies have come."""
+    from breakdown.wire.tuning import tune  # the same kernel work for each byte
+
     with socket.create_server(("127.0.0.1", port)) as listener:
         socks = [listener.accept()[0] for _ in range(workers)]
     buffers = [[memoryview(bytearray(KEY_BYTES)) for _ in range(KEYS)] for _ in range(workers)]
@@ -130,7 +137,7 @@ def bare_server(workers: int, port: int) -> None:
 
     threads = [threading.Thread(target=work, args=(worker,)) for worker in range(workers) for work in (receive, send)]
     for sock in socks:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        tune(sock)
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -175,6 +182,8 @@ def recv_all(sock: socket.socket, view: memoryview) -> bool:
 
 
 def connect(port: int) -> socket.socket:
+    from breakdown.wire.tuning import tune
+
     deadline = time.monotonic() + START_TIMEOUT_S
     while True:
         try:
@@ -184,7 +193,7 @@ def connect(port: int) -> socket.socket:
                 raise
             time.sleep(0.05)
             continue
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        tune(sock)
         return sock
 
 
@@ -354,72 +363,65 @@ def contestants(workers: int, mxnet_python: str | None) -> Iterator[list[Contest
             contestant.kill()
 
 
-def compare(workers: int, samples: int, rounds: int, mxnet_python: str | None) -> dict[str, Any]:
-    """Medians of interleaved samples, and paired ratios of this PS to each of the others."""
+def compare(workers: int, samples: int, rounds: int, mxnet_python: str | None) -> list[Contestant]:
+    """The contestants with their interleaved samples."""
     with contestants(workers, mxnet_python) as running:
         for contestant in running:
             contestant.sample(rounds)  # warm up
         for _ in range(samples):
             for contestant in running:
                 contestant.measure(rounds)
+    return running
+
+
+def tell(workers: int, running: Sequence[Contestant]) -> tuple[dict[str, Any], list[Claim]]:
+    """What the file holds of this number of workers, and the claims. A goodput ratio is that of the times, upside down."""
+    from common import Claim, measured
+
     ours = running[0]
-    total_mb = KEYS * KEY_BYTES * workers * 2 / 1e6
-    rows = {}
+    rows, claims = {}, []
+    print(f"{workers} worker(s), {KEYS} keys of {KEY_BYTES / 1e6:.1f} MB, push all + pull all")
     for contestant in running:
-        ratios = [other / own for other, own in zip(contestant.samples_ms, ours.samples_ms, strict=True)]
+        time_ms = measured(contestant.samples_ms)
+        ratio = measured([other / own for other, own in zip(contestant.samples_ms, ours.samples_ms, strict=True)])
+        cpu_ms = statistics.mean(contestant.cpu_ms)
+        print(f"  {contestant.name:28s} {time_ms} ms a round, CPU {cpu_ms:.2f} ms; ours / this {ratio}")
         rows[contestant.name] = {
-            "round_ms": summary(contestant.samples_ms),
-            "cpu_ms_a_round": statistics.mean(contestant.cpu_ms),
-            "goodput_mb_s": total_mb / statistics.median(contestant.samples_ms) * 1e3,
-            "breakdown_goodput_ratio": summary(ratios),
+            "round_ms": asdict(time_ms),
+            "goodput_ratio": asdict(ratio),
+            "cpu_ms_a_round": cpu_ms,
             "samples_ms": [round(sample, 4) for sample in contestant.samples_ms],
         }
-    return {"workers": workers, "rows": rows}
+        if contestant.name in BOUNDS:
+            what = f"goodput of push all + pull all over that of {contestant.name}, {workers} worker{'s' * (workers > 1)}"
+            claims.append(Claim(what, "", ratio, at_least=BOUNDS[contestant.name]))
+    return {"workers": workers, "rows": rows}, claims
 
 
-def summary(samples: Sequence[float]) -> dict[str, float]:
-    """Median with its 95 % interval from order statistics (binomial); with few samples, the extremes."""
-    ordered = sorted(samples)
-    count = len(ordered)
-    low = max(0, int(count / 2 - 0.98 * count**0.5))
-    high = min(count - 1, int(count / 2 + 0.98 * count**0.5))
-    return {"median": statistics.median(ordered), "low": ordered[low], "high": ordered[high]}
-
-
-def machine() -> dict[str, Any]:
-    model = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), ""
-    )
-    return {"cpu": model, "cores": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version()}
-
-
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--samples", type=int, default=15)
     parser.add_argument("--rounds", type=int, default=5, help="rounds back to back in a sample")
     parser.add_argument("--mxnet-python", help="a Python with mxnet 1.9.1; without it MXNet is left out")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, help="default: results/benchmarks/ps_rounds.json")
     options = parser.parse_args()
-    results = [compare(workers, options.samples, options.rounds, options.mxnet_python) for workers in options.workers]
-    for result in results:
-        print(f"{result['workers']} worker(s), {KEYS} keys of {KEY_BYTES >> 20} MiB, push all + pull all")
-        for name, row in result["rows"].items():
-            time_ms, ratio = row["round_ms"], row["breakdown_goodput_ratio"]
-            print(
-                f"  {name:30s} {time_ms['median']:7.2f} ms a round [{time_ms['low']:.2f}, {time_ms['high']:.2f}]"
-                f"  cpu {row['cpu_ms_a_round']:6.2f} ms  {row['goodput_mb_s']:6.0f} MB/s  breakdown / this: {ratio['median']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]"
-            )
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        data = {
-            "keys": KEYS,
-            "key_bytes": KEY_BYTES,
-            "rounds_a_sample": options.rounds,
-            "machine": machine(),
-            "results": results,
-        }
-        options.out.write_text(json.dumps(data, indent=1) + "\n")
+    from common import finish, load_average
+
+    load_before = load_average()
+    results, claims = [], []
+    for workers in options.workers:
+        found, held = tell(workers, compare(workers, options.samples, options.rounds, options.mxnet_python))
+        results.append(found)
+        claims += held
+    detail = {
+        "keys": KEYS,
+        "key_bytes": KEY_BYTES,
+        "rounds_a_sample": options.rounds,
+        "system_congestion_control": Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip(),
+        "results": results,
+    }
+    return finish("ps_rounds", claims, detail, load_before, options.out)
 
 
 def role_main(name: str, arguments: Sequence[str]) -> None:
@@ -438,4 +440,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["role"]:
         role_main(sys.argv[2], sys.argv[3:])
     else:
-        main()
+        sys.exit(main())

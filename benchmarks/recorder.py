@@ -1,6 +1,6 @@
 """What a span costs the thread that records it, against other recorders that are installed.
 
-    python benchmarks/recorder.py [--rounds 9] [--spans 200000] [--out results/benchmarks/recorder.json]
+    python benchmarks/recorder.py [--rounds 11] [--spans 200000] [--out FILE.json]
 
 A sample is the time of a loop that records spans, divided by their number: the two clock readings of each span and the
 loop's own turn are inside. `clock` is that loop without a recorder. `flushing` is our recorder with a flush every 5 ms, a
@@ -15,19 +15,16 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
-import os
-import platform
-import random
-import statistics
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+
+from common import MIN_ROUNDS, Claim, Measured, finish, load_average, measured
 
 from breakdown.clock.clocks import now_ns, thread_cpu_ns
 from breakdown.model.identity import Node, Role
@@ -37,7 +34,6 @@ from breakdown.record.null import NullRecorder
 from breakdown.record.recorder import FileRecorder
 
 GOAL_NS = 600
-RESAMPLES = 2000
 SLOW_SHARE = 10  # other recorders keep far more a span: they record this many times fewer in a sample
 
 Loop = Callable[[int], None]
@@ -164,77 +160,44 @@ def measure(names: list[str], rounds: int, spans: int) -> dict[str, list[Sample]
     return samples
 
 
-def interval(samples: list[float]) -> dict[str, float]:
-    """The median with its bootstrap 95 % interval (fixed seed)."""
-    draw = random.Random(0)
-    medians = sorted(statistics.median(draw.choices(samples, k=len(samples))) for _ in range(RESAMPLES))
-    low, high = medians[int(0.025 * RESAMPLES)], medians[int(0.975 * RESAMPLES) - 1]
-    return {name: round(value, 1) for name, value in (("median", statistics.median(samples)), ("low", low), ("high", high))}
-
-
-def row(taken: list[Sample], clocks: list[Sample]) -> dict[str, Any]:
-    """What the file holds of one recorder; `clocks` are the samples of the same rounds without one."""
+def row(taken: list[Sample], clocks: list[Sample]) -> dict[str, Measured]:
+    """What is told of one recorder; `clocks` are the samples of the same rounds without one."""
     return {
-        "ns_per_span": interval([one.wall_ns for one in taken]),
-        "cpu_ns_per_span": interval([one.cpu_ns for one in taken]),
-        "over_clock_ns": interval([one.wall_ns - base.wall_ns for one, base in zip(taken, clocks, strict=True)]),
-        "samples_ns": [round(one.wall_ns, 1) for one in taken],
-        "samples_cpu_ns": [round(one.cpu_ns, 1) for one in taken],
+        "ns_per_span": measured([one.wall_ns for one in taken]),
+        "cpu_ns_per_span": measured([one.cpu_ns for one in taken]),
+        "over_clock_ns": measured([one.wall_ns - base.wall_ns for one, base in zip(taken, clocks, strict=True)]),
     }
 
 
-def text(found: dict[str, float]) -> str:
-    return f"{found['median']:8.0f} [{found['low']:.0f}, {found['high']:.0f}]"
-
-
-def machine() -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    return {
-        "processor": model or platform.machine(),
-        "cores": os.cpu_count(),
-        "kernel": platform.release(),
-        "load_average": list(os.getloadavg()),
-    }
-
-
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9, help="at least 7")
+    parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--spans", type=int, default=200_000, help="spans a sample")
-    parser.add_argument("--out", type=Path, help="JSON file; printed only, when left out")
+    parser.add_argument("--out", type=Path, help="default: results/benchmarks/recorder.json")
     options = parser.parse_args()
-    if options.rounds < 7:
-        parser.error("fewer than 7 rounds say too little")
-    present = [name for name in OTHERS if find_spec(name if name != "opentelemetry" else "opentelemetry.sdk")]
-    facts = machine()
+    if options.rounds < MIN_ROUNDS:
+        parser.error(f"fewer than {MIN_ROUNDS} rounds say too little")
+    load_before = load_average()
+    present = [name for name in OTHERS if find_spec(name)]
     samples = measure([*OURS, *present], options.rounds, options.spans)
     rows = {name: row(taken, samples["clock"]) for name, taken in samples.items()}
-    print("ns a span: median [95 % interval]")
     for name, found in rows.items():
-        columns = ("ns_per_span", "cpu_ns_per_span", "over_clock_ns")
-        print(
-            f"{name:14s}",
-            *(
-                f"{label} {text(found[column])}"
-                for label, column in zip(("time", "CPU", "over clock"), columns, strict=True)
-            ),
-        )
-    met = rows["breakdown"]["ns_per_span"]["high"] <= GOAL_NS
-    print(f"goal: at most {GOAL_NS} ns a span, with its two clock readings: {'met' if met else 'missed'}")
-    if options.out:
-        result = {
-            "goal_ns_per_span": GOAL_NS,
-            "goal_met": met,
-            "rounds": options.rounds,
-            "spans_a_sample": options.spans,
-            "machine": {**facts, "load_average_after": list(os.getloadavg())},
-            "versions": {"python": platform.python_version(), **{name: version(DISTRIBUTIONS[name]) for name in present}},
-            "recorders": rows,
-        }
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(result, indent=1) + "\n")
+        print(f"{name:14s}", "  ".join(f"{column} {value}" for column, value in found.items()))
+    claim = Claim(
+        "recording a span, its two clock readings included, in the calling thread",
+        "ns",
+        rows["breakdown"]["ns_per_span"],
+        at_most=GOAL_NS,
+    )
+    detail = {
+        "rounds": options.rounds,
+        "spans_a_sample": options.spans,
+        "other_versions": {name: version(DISTRIBUTIONS[name]) for name in present},
+        "recorders": {name: {column: asdict(value) for column, value in found.items()} for name, found in rows.items()},
+        "samples": {name: [asdict(one) for one in taken] for name, taken in samples.items()},
+    }
+    return finish("recorder", [claim], detail, load_before, options.out)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -14,13 +14,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import statistics
 import sys
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from common import Claim, finish, load_average, measured
 
 from breakdown.config.cell import Cell
 from breakdown.errors import BreakdownError
@@ -29,7 +30,6 @@ from breakdown.record.api import Recorder
 from breakdown.record.null import NullRecorder
 from breakdown.record.recorder import FileRecorder
 
-RESAMPLES = 2000
 RUN_SECONDS = 6.0
 """How long the measured steps of a run take, about: a dozen flushes of the recorder, yet a pair is done within a minute."""
 
@@ -115,17 +115,6 @@ def measure(cell: Cell) -> float:
         return statistics.mean(float(path.read_text()) for path in Path(scratch).glob("raw/run-0/*.ms"))
 
 
-def interval(values: list[float]) -> dict[str, float]:
-    """Median and bootstrap 95 % interval, from a fixed seed."""
-    choose = random.Random(0).choices
-    medians = sorted(statistics.median(choose(values, k=len(values))) for _ in range(RESAMPLES))
-    return {
-        "median": statistics.median(values),
-        "low": medians[int(RESAMPLES * 0.025)],
-        "high": medians[int(RESAMPLES * 0.975) - 1],
-    }
-
-
 def run_rounds(cases: list[Case], rounds: int, steps: int) -> dict[str, Samples]:
     """ms a step of every case, round by round, with recording on and off."""
     samples: dict[str, Samples] = {case.name: {"on": [], "off": []} for case in cases}
@@ -138,16 +127,13 @@ def run_rounds(cases: list[Case], rounds: int, steps: int) -> dict[str, Samples]
     return samples
 
 
-def judge(case: Case, samples: Samples) -> dict[str, Any]:
-    """One case's part of the result."""
-    overheads = [on / off - 1 for on, off in zip(samples["on"], samples["off"], strict=True)]
-    return {
-        "overhead": interval(overheads),
-        "goal": case.goal,
-        "step_ms": {mode: statistics.median(values) for mode, values in samples.items()},
-        "samples_ms": samples,
-        "cell": {**vars(case.cell), "workload_options": dict(case.cell.workload_options)},
-    }
+def overhead(case: Case, samples: Samples) -> Claim:
+    """The median over rounds of the paired ratio, in % of the step."""
+    ratios = [100 * (on / off - 1) for on, off in zip(samples["on"], samples["off"], strict=True)]
+    step_ms = statistics.median(samples["off"])
+    return Claim(
+        f"recording on against off, {case.name}, step of {step_ms:.1f} ms", "%", measured(ratios), at_most=100 * case.goal
+    )
 
 
 def main() -> int:
@@ -157,39 +143,27 @@ def main() -> int:
         "--steps", type=int, default=0, help=f"measured steps of a run; 0: as many as take {RUN_SECONDS:.0f} s"
     )
     parser.add_argument("--only", default="", help="comma-separated cases: " + ", ".join(case.name for case in CASES))
-    parser.add_argument("--out", type=Path, default=Path("results/benchmarks/recording_overhead.json"))
+    parser.add_argument("--out", type=Path, help="default: results/benchmarks/recording_overhead.json")
     parser.add_argument("--role", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.role is not None:
         play_role(options.role)
         return 0
-    from breakdown.runner import machine
-
     cases = [case for case in CASES if not options.only or case.name in options.only.split(",")]
-    load_before = os.getloadavg()
+    load_before = load_average()
     try:
         samples = run_rounds(cases, options.rounds, options.steps)
     except BreakdownError as error:
         print(error, file=sys.stderr)
         return 1
-    results = {case.name: judge(case, samples[case.name]) for case in cases}
-    for name, result in results.items():
-        found = result["overhead"]
-        print(
-            f"{name:20} step {result['step_ms']['off']:7.2f} ms   overhead {found['median']:+.2%} "
-            f"[{found['low']:+.2%}, {found['high']:+.2%}]   goal {result['goal']:.0%}"
-        )
-    report = {
+    detail = {
         "what": "time of a training step with recording on, over the time with recording off, minus one",
         "rounds": options.rounds,
-        "machine": {**machine.describe(), "load_average_before": list(load_before)},
-        "versions": machine.versions(),
-        "commit": machine.commit(),
-        "cases": results,
+        "cells": {case.name: vars(case.cell) | {"workload_options": dict(case.cell.workload_options)} for case in cases},
+        "samples_ms": samples,
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(report, indent=1) + "\n")
-    return 0
+    claims = [overhead(case, samples[case.name]) for case in cases]
+    return finish("recording_overhead", claims, detail, load_before, options.out)
 
 
 if __name__ == "__main__":

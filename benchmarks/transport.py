@@ -13,25 +13,22 @@ of its exchanges; the file holds every sample, medians with bootstrap 95 % inter
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import random
 import socket
 import statistics
 import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+
+from common import Claim, Measured, finish, load_average, measured
 
 from breakdown.wire.api import Connection, Header, Kind
 from breakdown.wire.registry import transport
 from breakdown.wire.serialise import serialiser
+from breakdown.wire.tuning import tune
 
 TRANSPORTS = ("tcp", "zmq", "grpc")
 SERIALISERS = ("raw", "pickle", "protobuf")
@@ -61,7 +58,7 @@ class Stream(ABC):
 class BareStream(Stream):
     def __init__(self, buffers: list[memoryview], sock: socket.socket) -> None:
         super().__init__(buffers)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        tune(sock)  # the same kernel work for each byte
         self._socket = sock
 
     def send_all(self) -> None:
@@ -180,13 +177,6 @@ class Variant:
         self._peer.stdout.close()
 
 
-def interval(samples: list[float], statistic: Callable[[list[float]], float] = statistics.median) -> dict[str, float]:
-    """The statistic with its bootstrap 95 % interval (2000 resamples, fixed seed)."""
-    draw = random.Random(0)
-    values = sorted(statistic(draw.choices(samples, k=len(samples))) for _ in range(2000))
-    return {"median": statistic(samples), "low": values[50], "high": values[1949]}
-
-
 @dataclass
 class Samples:
     """Of one variant, one a round."""
@@ -215,67 +205,53 @@ def measure(names: list[str], rounds: int, exchanges: int, frames: int, frame_by
     return samples
 
 
-def machine() -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    return {
-        "processor": model or platform.machine(),
-        "cores": os.cpu_count(),
-        "kernel": platform.release(),
-        "load_average": list(os.getloadavg()),
-        "niceness": os.nice(0),
-        "tcp_rmem": Path("/proc/sys/net/ipv4/tcp_rmem").read_text().split(),
-        "tcp_wmem": Path("/proc/sys/net/ipv4/tcp_wmem").read_text().split(),
-    }
-
-
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--exchanges", type=int, default=5, help="a round's sample is the median of this many")
     parser.add_argument("--frames", type=int, default=20)
     parser.add_argument("--frame-bytes", type=int, default=1_000_000)
-    parser.add_argument("--only", default=",".join(VARIANTS), help="comma-separated; bare is always measured")
-    parser.add_argument("--out", type=Path, default=None, help="JSON file; printed only, when left out")
+    parser.add_argument("--only", default=",".join(VARIANTS), help="comma-separated; bare and tcp-raw are always measured")
+    parser.add_argument("--out", type=Path, help="default: results/benchmarks/transport.json")
     parser.add_argument("--serve", choices=VARIANTS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
         serve(options.serve, options.frames, options.frame_bytes)
-        return
-    names = [name for name in VARIANTS if name == "bare" or name in options.only.split(",")]
-    load_before = os.getloadavg()
+        return 0
+    names = [name for name in VARIANTS if name in ("bare", "tcp-raw", *options.only.split(","))]
+    load_before = load_average()
     samples = measure(names, options.rounds, options.exchanges, options.frames, options.frame_bytes)
-    variants: dict[str, Any] = {}
+    variants: dict[str, dict[str, Measured]] = {}
     for name, values in samples.items():
         pairs = zip(values.goodput_mb_s, samples["bare"].goodput_mb_s, strict=True)
         variants[name] = {
-            "goodput_mb_s": interval(values.goodput_mb_s),
-            "of_bare": interval([value / bare for value, bare in pairs]),
-            "cpu_s_per_gb": interval(values.cpu_s_per_gb),
-            "samples": asdict(values),
+            "goodput_mb_s": measured(values.goodput_mb_s),
+            "share_of_bare": measured([value / bare for value, bare in pairs]),
+            "cpu_s_per_gb": measured(values.cpu_s_per_gb),
         }
-        goodput, share, cpu = (variants[name][key] for key in ("goodput_mb_s", "of_bare", "cpu_s_per_gb"))
-        print(
-            f"{name:14} {goodput['median']:8.0f} MB/s [{goodput['low']:.0f}, {goodput['high']:.0f}]"
-            f"  {share['median']:6.1%} of bare [{share['low']:.1%}, {share['high']:.1%}]"
-            f"  CPU {cpu['median']:.2f} s/GB [{cpu['low']:.2f}, {cpu['high']:.2f}]"
+        print(f"{name:14}", "  ".join(f"{column} {value}" for column, value in variants[name].items()))
+    claims = [
+        Claim(
+            "goodput of the tcp transport over that of a bare socket",
+            "",
+            variants["tcp-raw"]["share_of_bare"],
+            at_least=GOAL_TCP_RAW_OF_BARE,
         )
-    if options.out is not None:
-        result = {
-            "what": "goodput of 2 processes over loopback, payload bytes of both directions, encode and decode inside",
-            "unit": "MB/s (1e6 bytes)",
-            "rounds": options.rounds,
-            "exchanges_per_round": options.exchanges,
-            "frames": options.frames,
-            "frame_bytes": options.frame_bytes,
-            "machine": {**machine(), "load_average_before": list(load_before)},
-            "versions": {"python": platform.python_version(), **{n: version(n) for n in ("pyzmq", "grpcio", "protobuf")}},
-            "goal": {"tcp-raw of_bare": GOAL_TCP_RAW_OF_BARE},
-            "variants": variants,
-        }
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(result, indent=1) + "\n")
+    ]
+    detail = {
+        "what": "goodput of 2 processes over loopback, payload bytes of both directions, encode and decode inside",
+        "unit": "MB/s (1e6 bytes)",
+        "rounds": options.rounds,
+        "exchanges_a_round": options.exchanges,
+        "frames": options.frames,
+        "frame_bytes": options.frame_bytes,
+        "other_versions": {name: version(name) for name in ("pyzmq", "grpcio", "protobuf")},
+        "tcp_memory": {name: Path(f"/proc/sys/net/ipv4/{name}").read_text().split() for name in ("tcp_rmem", "tcp_wmem")},
+        "variants": {name: {column: asdict(value) for column, value in found.items()} for name, found in variants.items()},
+        "samples": {name: asdict(values) for name, values in samples.items()},
+    }
+    return finish("transport", claims, detail, load_before, options.out)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

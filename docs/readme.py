@@ -55,7 +55,8 @@ def _row(claim: dict[str, Any], path: Path) -> str:
     value, unit = claim["value"], claim["unit"]
     shown = f"{value['median']:,.3g} {unit} [{value['low']:,.3g}, {value['high']:,.3g}]"
     bound = f"≤ {claim['at_most']:g}" if claim["at_most"] is not None else f"≥ {claim['at_least']:g}"
-    return f"| [{claim['what']}](results/benchmarks/{path.name}) | {shown} | {bound} | {'yes' if claim['holds'] else '**no**'} |"
+    holds = "yes" if claim["holds"] else "**no**"
+    return f"| [{claim['what']}](results/benchmarks/{path.name}) | {shown} | {bound} | {holds} |"
 
 
 BLOCKS: dict[str, Callable[[], str]] = {"verdict": verdict, "machine": machine, "claims": claims}

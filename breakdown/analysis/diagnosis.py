@@ -64,7 +64,7 @@ def _sentence(cell: CellFinding, single: CellFinding, fall: Waterfall) -> str:
     elif speedup < 1:
         head = f"{who} runs at {speedup:.2f}x the speed of one worker's node {rates}"
     else:
-        head = f"{who} is {speedup:.2f}x as fast as one worker's node {rates}, an efficiency of {speedup / count:.0%}"
+        head = f"{who} is {speedup:.2f}x as fast as one worker's node {rates}, an efficiency of {_percent(speedup / count)}"
     if fall.gap_ns <= 0:
         return f"{head}; its step is {ms(-fall.gap_ns)} shorter."
     return f"{head}: of the {ms(fall.gap_ns)} that each step is longer, {_reasons(cell, single, fall)}."
@@ -76,18 +76,21 @@ def _reasons(cell: CellFinding, single: CellFinding, fall: Waterfall) -> str:
     texts = []
     for bar in named:
         starved_ns = cell.stages[bar.stage].contention_ns - single.stages[bar.stage].contention_ns
-        starved = ", mostly for want of a core," if starved_ns >= MOSTLY * bar.delta_ns else ""
-        texts.append(f"{ms(bar.delta_ns)} ({bar.delta_ns / fall.gap_ns:.0%}) is {_REASONS[bar.stage]}{starved}")
-    texts[-1] = texts[-1].removesuffix(",")
+        starved = " (mostly for want of a core)" if starved_ns >= MOSTLY * bar.delta_ns else ""
+        share = _percent(bar.delta_ns / fall.gap_ns)
+        texts.append(f"{ms(bar.delta_ns)} ({share}) is {_REASONS[bar.stage]}{starved}")
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
 
 
 def _evidence(
     cell: CellFinding, single: CellFinding, fall: Waterfall, cells: Sequence[CellFinding], cost: Mapping[str, int | None]
 ) -> list[str]:
+    spread = cell.speedup_interval or Interval(None, None)
+    known = "" if spread.low is None else f" [{spread.low:.2f}, {spread.high:.2f}]"
     lines = [
+        f"speed: {cell.speedup:.2f}x{known} of one worker's node, efficiency {_percent(cell.efficiency or 0.0)}",
         f"step: {ms(cell.step_ns)}{_range(cell.step_interval_ns)} against {ms(single.step_ns)}"
-        f"{_range(single.step_interval_ns)}, means over {cell.steps} and {single.steps} measured steps"
+        f"{_range(single.step_interval_ns)}, means over {cell.steps} and {single.steps} measured steps",
     ]
     for bar in sorted(fall.bars, key=lambda bar: -abs(bar.delta_ns)):
         if abs(bar.delta_ns) >= MENTIONED_SHARE * cell.step_ns:
@@ -100,7 +103,7 @@ def _evidence(
 
 
 def _bar_line(time: StageTime, delta_ns: int, gap_ns: int, interval: Interval, cell: CellFinding) -> str:
-    share = f", {delta_ns / gap_ns:.0%} of the gap" if gap_ns > 0 else ""
+    share = f", {_percent(delta_ns / gap_ns)} of the gap" if gap_ns > 0 else ""
     line = f"{time.stage.label}: {delta_ns / 1e6:+.1f} ms{_range(interval)}{share}; exposed {ms(time.exposed_ns)}"
     if time.hidden_ns:
         line += f", {ms(time.hidden_ns)} more hidden behind other work"
@@ -127,10 +130,12 @@ def _remarks(cell: CellFinding) -> list[str]:
             f"keys are unevenly shared out: the busiest server moves {cell.server_skew:.2f}x the mean server's bytes"
         )
     if cell.stages[Stage.OTHER].share > OTHER_SHARE:
-        lines.append(f"{cell.stages[Stage.OTHER].share:.1%} of the step is unexplained: read the warnings before the rest")
+        lines.append(
+            f"{_percent(cell.stages[Stage.OTHER].share)} of the step is unexplained: read the warnings before the rest"
+        )
     if cell.recorder_cost_ns is not None and cell.recorder_cost_ns > RECORDER_SHARE * cell.step_ns:
         lines.append(
-            f"recording costs up to {ms(cell.recorder_cost_ns)} of a step, {cell.recorder_cost_ns / cell.step_ns:.1%}"
+            f"recording costs up to {ms(cell.recorder_cost_ns)} of a step, {_percent(cell.recorder_cost_ns / cell.step_ns)}"
         )
     return lines
 
@@ -152,7 +157,7 @@ def _without_baseline(cells: Sequence[CellFinding]) -> Verdict:
     biggest = max(cell.stages, key=lambda time: time.exposed_ns)
     return Verdict(
         f"{cell.label} trains {_rate(cell)} samples/s, and most of its {ms(cell.step_ns)} step is {biggest.stage.label} "
-        f"({ms(biggest.exposed_ns)}, {biggest.share:.0%}); no single node with one worker's resources was measured to "
+        f"({ms(biggest.exposed_ns)}, {_percent(biggest.share)}); no single node with one worker's resources was measured to "
         "compare it with.",
         lines,
     )
@@ -161,6 +166,10 @@ def _without_baseline(cells: Sequence[CellFinding]) -> Verdict:
 def ms(ns: float) -> str:
     """A time in ms, with three significant digits below 10 ms and one decimal above."""
     return f"{ns / 1e6:.1f} ms" if abs(ns) >= 1e7 else f"{ns / 1e6:.3g} ms"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.1f} %"
 
 
 def _rate(cell: CellFinding) -> str:

@@ -32,7 +32,7 @@ _SHAPES: Final = {Op.BLOCK: BLOCK, Op.QUEUE: QUEUE, Op.HOLD: HOLD, Op.WIRE: WIRE
 
 @dataclass(frozen=True)
 class Sequences:
-    """Rows in the order in which they happened, group by group. Those of group g are the entries first[g] ... stop[g] - 1."""
+    """Rows in the order in which they happened, group by group. Group g has the entries first[g] ... stop[g] - 1."""
 
     start_ns: Long
     end_ns: Long
@@ -106,7 +106,7 @@ def _chains(rows: Rows, shape: Ints) -> Sequences:
     spans = np.flatnonzero((rows.request[: rows.spans] != NONE) & (shape[: rows.spans] != BLOCK))
     row = np.concatenate((wires, spans)).astype(np.int32)  # wires first: they come before spans that end at the same ns
     request = rows.request[row]
-    order = order_by(request, rows.end_ns[row] * 4 + rows.leg_end[row])
+    order = order_by(request, rows.end_ns[row])
     row = row[order]
     return Sequences(rows.start_ns[row], rows.end_ns[row], row, *_ranges(request[order], len(rows.requester)))
 

@@ -17,7 +17,7 @@ Intervals = tuple[Ints, Ints]
 def union(starts: Ints, ends: Ints) -> Intervals:
     """The merged set of any intervals; empty and inverted ones count for nothing, touching ones become one.
 
-    Starts and ends are sorted apart: time is free of intervals before the i-th start exactly if i of them have ended by then.
+    Starts and ends are sorted apart: time is free of intervals before the i-th start exactly if i have ended by then.
     """
     keep = ends > starts
     starts, ends = np.sort(starts[keep]), np.sort(ends[keep])

@@ -146,7 +146,7 @@ class Walker:
         at = bisect_left(self._thread_start, self._now, first, self._thread_stop[main]) - 1
         while self._now > self._floor:
             if at < first:
-                self._emit(self._thread_row[first], UNEXPLAINED, self._floor)
+                self._emit(NONE, UNEXPLAINED, self._floor)
                 break
             row = self._thread_row[at]
             start = self._thread_start[at]

@@ -31,7 +31,7 @@ STAGE_LABELS = tuple(stage.label for stage in STAGES)
 
 
 class Op:
-    """Names of operations that the analysis knows by name. A backend may record others; these have a meaning in the graph."""
+    """Operations that the analysis knows by name. A backend may record others; these have a meaning in the graph."""
 
     LOAD = "load"  # input
     FORWARD = "forward"  # compute, key = the layer's first parameter

@@ -1,1 +1,1 @@
-"""The instrumented parameter server in torch: I/O-free logic for shards, consistency and state; worker, server, scheduler around it."""
+"""The instrumented parameter server in torch: I/O-free logic for shards and state; worker, server, scheduler around it."""

@@ -3,9 +3,10 @@
 A compressor belongs to one wire key at its sender, because of the residual. What it gives is a flat array that `decompress`
 turns back at the receiver, which needs no state.
 
-2bit is MXNet's scheme (its docs: "Gradient Compression"): the gradient is added to the residual; where the residual is at or
-beyond +-threshold, +-threshold is sent and taken off the residual; elsewhere zero is sent. Four values share a byte, the first
-in its lowest bits, each as a two's complement sign: 0 is zero, 1 is +threshold, 3 is -threshold. fp16 rounds to nearest; beyond 65504 it becomes infinite.
+2bit is MXNet's scheme (its docs: "Gradient Compression"): the gradient is added to the residual; where the residual is at
+or beyond +-threshold, +-threshold is sent and taken off the residual; elsewhere zero is sent. Four values share a byte, the
+first in its lowest bits, each as a two's complement sign: 0 is zero, 1 is +threshold, 3 is -threshold. fp16 rounds to
+nearest; beyond 65504 it becomes infinite.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def compressed_bytes(name: str, numel: int) -> int:
 
 
 def decompress(name: str, data: Array, out: Tensor, threshold: float = 0.5) -> None:
-    """Writes the values of `data` to `out`, a contiguous flat float32 tensor. Raises `WireError` when the size is not right."""
+    """Writes the values of `data` to `out`, a contiguous flat float32 tensor. Raises `WireError` for a wrong size."""
     expected = compressed_bytes(name, out.numel())
     if data.nbytes != expected or data.dtype != compressed_dtype(name):
         raise WireError(f"{data.nbytes} bytes of {data.dtype} came, not {expected} of {compressed_dtype(name)} ({name})")

@@ -5,11 +5,12 @@ for step s asks for the parameters that step s + 1 will use. It is answered when
 
     slowest clock >= s - staleness
 
-which is the condition of stale-synchronous parallel, Ho et al., "More Effective Distributed ML via a Stale Synchronous Parallel
-Parameter Server", NIPS 2013, section 2: a worker that reads at clock c (here c = s + 1 steps committed) sees all updates of all
-workers with timestamps up to c - staleness - 1 (here s - staleness), so the fastest worker leads the slowest by at most
-`staleness` steps. Bulk-synchronous is staleness 0 with the W contributions of a step joined into one update; asynchronous has no
-bound. In SSP and async each push is an update of its own, applied when it comes.
+which is the condition of stale-synchronous parallel, Ho et al., "More Effective Distributed ML via a Stale Synchronous
+Parallel Parameter Server", NIPS 2013, section 2: a worker that reads at clock c (here c = s + 1 steps committed) sees all
+updates of all workers with timestamps up to c - staleness - 1 (here s - staleness), so the fastest worker leads the slowest
+by at most `staleness` steps. Bulk-synchronous is staleness 0 with the W contributions of a step joined into one update;
+asynchronous has no bound. In SSP and async each push is an update of its own, with the whole learning rate, applied when it
+comes.
 """
 
 from __future__ import annotations

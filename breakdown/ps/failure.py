@@ -8,8 +8,8 @@ from collections.abc import Callable
 from breakdown.errors import BreakdownError
 
 ROOT_CAUSE_GRACE_S = 1.0
-"""How long a role that lost a peer waits for the scheduler's word. The scheduler knows who was lost first; a loss seen from the
-side is often the consequence of another."""
+"""How long a role that lost a peer waits for the scheduler's word. The scheduler knows who was lost first; a loss seen from
+the side is often the consequence of another."""
 
 
 class Failure:

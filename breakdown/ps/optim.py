@@ -1,7 +1,7 @@
 """SGD, momentum and Adam on one flat tensor, in place, as `torch.optim` defines them (no weight decay, no dampening).
 
-Each object holds the state of one tensor. `scale` is folded into the step, so a sum of W gradients becomes their mean without
-another pass over the memory.
+Each object holds the state of one tensor. `scale` is folded into the step, so a sum of W gradients becomes their mean
+without another pass over the memory.
 """
 
 from __future__ import annotations

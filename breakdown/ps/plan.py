@@ -1,8 +1,8 @@
 """Sharding: from the model's parameters to wire keys, each owned by one server.
 
 Pure and deterministic: every worker computes the same plan from the same cell. A wire key (`Shard`) covers one or more
-stretches of parameters. Key ids count up in model order, so a smaller id is a layer that the next forward pass needs earlier:
-the per-layer priority is the key id itself.
+stretches of parameters. Key ids count up in model order, so a smaller id is a layer that the next forward pass needs
+earlier: the per-layer priority is the key id itself.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Plan:
-    """All wire keys of a run, by key id; `shards[i].key == i`. Every element of every parameter is in exactly one of them."""
+    """All wire keys of a run; `shards[i].key == i`. Every element of every parameter is in exactly one of them."""
 
     servers: int
     shards: tuple[Shard, ...]

@@ -1,6 +1,6 @@
 """The control messages between roles, as JSON in CONTROL frames, and text for the user in ERROR frames.
 
-    role -> scheduler   join {address} (server), join {plan} (worker), ping {}, barrier {name}, bye {}; ERROR: this role failed
+    role -> scheduler   join {address} (server), join {plan} (worker), ping {}, barrier {name}, bye {}; ERROR: it failed
     scheduler -> role   start {servers, plan}, pong {remote_ns}, release {name}; ERROR: the run is over, and why
     worker -> server    hello {plan: digest} as the first frame, bye {} as the last
     server -> worker    ERROR: a frame of this worker broke the protocol

@@ -126,7 +126,7 @@ class Scheduler:
         self._joined[node] = (peer, message)
 
     def _start(self) -> None:
-        """All are here: checks that the workers made the same plan, and gives it to everybody with the servers' addresses."""
+        """All are here: checks that the workers made the same plan; tells everybody, with the servers' addresses."""
         servers = [self._joined[Node(Role.SERVER, rank)][1].get("address") for rank in range(self._servers)]
         plans = [Plan.from_json(self._joined[Node(Role.WORKER, rank)][1].get("plan")) for rank in range(self._workers)]
         for rank, plan in enumerate(plans):

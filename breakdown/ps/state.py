@@ -3,14 +3,15 @@
 The caller carries the actions out in order (`perform` for work on memory, `lend` for a reply), so it can time each of them.
 
 The first contribution of a round is adopted: its receive buffer becomes the accumulator. Later ones are added to it in the
-order in which they come. Floating-point addition commutes, so with up to two workers the sum does not depend on that order; with
-more it does in the last bits. A fixed order would mean to hold early contributions: time on the critical path, for nothing that
-training needs.
+order in which they come. Floating-point addition commutes, so with up to two workers the sum does not depend on that order;
+with more it does in the last bits. A fixed order would mean to hold early contributions: time on the critical path, for
+nothing that training needs.
 
 Replies are sent from the memory that holds the version, by other threads. A version is therefore not written while a reply
 that was lent from it may still be read: the update goes to other memory then. A reader is done when its sender says so
-(`Version.readers`), or, sooner, when the same worker pushes this key again: it does so only when it holds the reply, so the
-bytes have left. In BSP the second rule frees every version before the next update, which is why nothing is ever copied there.
+(`Version.readers`), or, sooner, when the same worker pushes this key again: it does so only when it holds the reply, so
+the bytes have left. In BSP the second rule frees every version before the next update, which is why nothing is ever copied
+there.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from breakdown.ps.pool import Buffer, Pool
 class Version:
     """Memory that replies are sent from. `readers`: request ids of the replies that may still be read from it.
 
-    The handler adds, a sender thread discards: single atomic set operations. A reader that is seen too long costs a copy; one
-    is never missed.
+    The handler adds, a sender thread discards: single atomic set operations. A reader that is seen too long costs a copy;
+    one is never missed.
     """
 
     __slots__ = ("buffer", "readers")

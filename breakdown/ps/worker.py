@@ -37,7 +37,7 @@ JOIN_BOUND_S = 3.0
 
 
 class _Slot:
-    """One wire key at this worker. `pull_id` and the places are set by main before the pull is sent, and read by the receiver."""
+    """One wire key at this worker. Main sets `pull_id` and the places before the pull is sent; the receiver reads them."""
 
     __slots__ = ("answered", "compressor", "nbytes", "numel", "places", "pull_id", "pull_step", "record", "shard", "views")
 
@@ -109,13 +109,13 @@ class Client:
         self._submit(slot, _Job(slot, step, push_id, self._expect(key, step, places), values, now_ns()))
 
     def wait(self, key: int, main: ThreadRecorder) -> None:
-        """Returns when the last pull of this key is answered. Records a span if it had to sleep. Raises the run's failure."""
+        """Returns when the last pull of this key is answered. Records a span if it slept. Raises the run's failure."""
         slot = self._slots[key]
         if slot.answered.empty():
             start_ns = now_ns()
             slot.answered.get()
             main.span(
-                Stage.WAIT, self._block, slot.record, slot.pull_step, 0, start_ns, now_ns(), NO_REQUEST, cause_id=slot.pull_id
+                Stage.WAIT, self._block, slot.record, slot.pull_step, 0, start_ns, now_ns(), cause_id=slot.pull_id
             )  # fmt: skip
         else:
             slot.answered.get()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,6 @@ from breakdown.store.folder import CellFolder
 DONE, FAILED = "done", "failed"
 _NOT_ENDED = "the tool ended before this repetition did"
 _INTERRUPTED = "interrupted"
-_NEW_LINE = "\n"
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def run(experiment: Experiment, output: Path, existing: Existing, watch: Watcher
             number += 1
             event = Event("start", state.label, state.cell_id, repetition, number, total)
             if state.done >= repetition:
-                watch(_changed(event, "skipped"))
+                watch(replace(event, kind="skipped"))
                 done += 1
                 continue
             watch(event)
@@ -85,10 +84,10 @@ def run(experiment: Experiment, output: Path, existing: Existing, watch: Watcher
             wall_s = time.monotonic() - begin
             if error is None:
                 done += 1
-                watch(_changed(event, "done", wall_s))
+                watch(replace(event, kind="done", wall_s=wall_s))
             else:
-                failures.append(f"{state.cell_id}, repetition {repetition}: {error.partition(_NEW_LINE)[0]}")
-                watch(_changed(event, "failed", wall_s, error))
+                failures.append(f"{state.cell_id}, repetition {repetition}: {error.splitlines()[0]}")
+                watch(replace(event, kind="failed", wall_s=wall_s, error=error))
     return Outcome(output, done, tuple(failures))
 
 
@@ -176,12 +175,8 @@ class _State:
         try:
             report = collect(self.folder, entry["run"])
         except BreakdownError as error:
-            entry["warnings"].append(str(error))
+            entry["warnings"] = [str(error)]
             entry["error"] = entry["error"] or str(error)
         else:
-            entry["warnings"] += report.warnings
+            entry["warnings"] = list(report.warnings)
             entry["recorder_cost_ns_per_span"] = dict(report.recorder_cost_ns_per_span)
-
-
-def _changed(event: Event, kind: str, wall_s: float = 0.0, error: str = "") -> Event:
-    return Event(kind, event.label, event.cell_id, event.repetition, event.number, event.total, wall_s, error)

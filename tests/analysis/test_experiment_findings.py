@@ -137,10 +137,20 @@ def test_the_verdict_when_slower_names_the_biggest_reasons_with_their_figures() 
     assert cell.speedup is not None
     assert cell.speedup < 0.97
     push = fall.bars[Stage.PUSH]
-    assert f"{push.delta_ns / 1e6:.3g} ms ({push.delta_ns / fall.gap_ns:.0%}) is exposed push" in verdict.sentence
+    assert f"{push.delta_ns / 1e6:.3g} ms ({100 * push.delta_ns / fall.gap_ns:.0f} %) is exposed push" in verdict.sentence
     assert f"runs at {cell.speedup:.2f}x the speed of one worker's node" in verdict.sentence
     assert f"({cell.samples_per_s:,.0f} against {one.samples_per_s:,.0f} samples/s)" in verdict.sentence
     assert len(verdict.evidence) > 3
+
+
+def test_slower_compute_for_want_of_a_core_is_called_so() -> None:
+    starved = cluster("ps", 2, slow=3)  # the simulation's compute has CPU time for three quarters of its wall time
+    starved.spans["cpu_ns"] = starved.spans["cpu_ns"] // 3
+    found = analyse([single("one core", 10 * MS), starved], "test")
+    assert "is slower compute (mostly for want of a core)" in found.verdict.sentence
+    assert any("compute's" in line and "without a core" in line for line in found.verdict.evidence)
+    calm = analyse([single("one core", 10 * MS), cluster("ps", 2, slow=3)], "test")
+    assert "for want of a core" not in calm.verdict.sentence
 
 
 def test_the_verdict_when_faster_says_so() -> None:

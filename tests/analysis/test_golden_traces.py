@@ -303,6 +303,20 @@ def test_a_wholly_lost_answer_is_unexplained_and_the_walk_goes_on() -> None:
     assert found[0] == (0, 20, "compute", "backward", "worker-0", "k")
 
 
+def test_an_answer_that_was_there_before_the_thread_slept_is_only_its_waking_up() -> None:
+    golden = Golden()
+    golden.main(W0, COMPUTE, Op.BACKWARD, 0, 60, "k")
+    pull = one_round(golden, "k", 60)  # decoded at 190
+    golden.main(W0, COMPUTE, Op.UPDATE, 60, 192, "k")
+    golden.block(W0, 192, 199, pull, "k")
+    golden.step(W0, 0, 199)
+    assert path_of(golden) == [
+        (0, 60, "compute", "backward", "worker-0", "k"),
+        (60, 192, "compute", "update", "worker-0", "k"),
+        (192, 199, "pull", "handover", "worker-0", "k"),
+    ]
+
+
 def test_a_block_that_names_no_known_request_is_unexplained() -> None:
     golden = Golden()
     golden.main(W0, COMPUTE, Op.FORWARD, 0, 5, "k")
@@ -334,6 +348,13 @@ def test_holds_that_name_each_other_end_the_walk() -> None:
 
 def test_a_worker_without_any_record_is_unexplained() -> None:
     golden = Golden()
+    golden.step(W1, 3, 10)
+    assert path_of(golden, worker=1) == [(3, 10, "other", "unexplained", "worker-1", "")]
+
+
+def test_a_worker_whose_only_record_has_no_duration_is_unexplained() -> None:
+    golden = Golden()
+    golden.main(W1, INPUT, Op.LOAD, 3, 3)
     golden.step(W1, 3, 10)
     assert path_of(golden, worker=1) == [(3, 10, "other", "unexplained", "worker-1", "")]
 
