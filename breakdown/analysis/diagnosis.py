@@ -8,8 +8,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from breakdown.analysis.findings import CellFinding, Interval, StageTime, Verdict, Waterfall
+from breakdown.analysis.findings import CellFinding, Cost, Interval, StageTime, Verdict, Waterfall
 from breakdown.analysis.scaling import is_single, workers
+from breakdown.analysis.wording import (
+    cost,
+    counted,
+    interval,
+    ms,
+    ms_unit,
+    percent,
+    rate,
+    ratio,
+    ratio_bound,
+    signed_ms,
+    size,
+)
 from breakdown.model.stages import Stage
 
 EVEN: Final = 0.03
@@ -43,7 +56,7 @@ _REASONS: Final[Mapping[Stage, str]] = {
 }
 
 
-def diagnose(cells: Sequence[CellFinding], waterfalls: Sequence[Waterfall], cost: Mapping[str, int | None]) -> Verdict:
+def diagnose(cells: Sequence[CellFinding], waterfalls: Sequence[Waterfall], costs: Mapping[str, Cost]) -> Verdict:
     """The verdict of an experiment. Where there is nothing to compare, it says what is missing."""
     by_id = {cell.cell_id: cell for cell in cells}
     compared = [fall for fall in waterfalls if by_id[fall.cell_id].speedup is not None]
@@ -51,23 +64,23 @@ def diagnose(cells: Sequence[CellFinding], waterfalls: Sequence[Waterfall], cost
         return _without_baseline(cells)
     fall = max(compared, key=lambda fall: by_id[fall.cell_id].samples_per_s)
     cell, single = by_id[fall.cell_id], by_id[fall.baseline_id]
-    return Verdict(_sentence(cell, single, fall), tuple(_evidence(cell, single, fall, cells, cost)))
+    return Verdict(_sentence(cell, single, fall), tuple(_evidence(cell, single, fall, costs)))
 
 
 def _sentence(cell: CellFinding, single: CellFinding, fall: Waterfall) -> str:
     speedup = cell.speedup or 0.0
-    rates = f"({_rate(cell)} against {_rate(single)} samples/s)"
+    rates = f"({rate(cell.samples_per_s)} against {rate(single.samples_per_s)} samples/s)"
     count = workers(cell)
-    who = f"{cell.label}, with {_count(cell.config.get('servers', 0), 'server')} and {_count(count, 'worker')},"
+    who = f"{cell.label}, with {counted(int(cell.config.get('servers', 0)), 'server')} and {counted(count, 'worker')},"
     if abs(speedup - 1) <= EVEN:
         head = f"{who} is as fast as one worker's node alone {rates}"
     elif speedup < 1:
-        head = f"{who} runs at {speedup:.2f}x the speed of one worker's node {rates}"
+        head = f"{who} runs at {ratio(speedup)} the speed of one worker's node {rates}"
     else:
-        head = f"{who} is {speedup:.2f}x as fast as one worker's node {rates}, an efficiency of {_percent(speedup / count)}"
+        head = f"{who} is {ratio(speedup)} as fast as one worker's node {rates}, an efficiency of {percent(speedup / count)}"
     if fall.gap_ns <= 0:
-        return f"{head}; its step is {ms(-fall.gap_ns)} shorter."
-    return f"{head}: of the {ms(fall.gap_ns)} that each step is longer, {_reasons(cell, single, fall)}."
+        return f"{head}; its step is {ms_unit(-fall.gap_ns)} shorter."
+    return f"{head}: of the {ms_unit(fall.gap_ns)} that each step is longer, {_reasons(cell, single, fall)}."
 
 
 def _reasons(cell: CellFinding, single: CellFinding, fall: Waterfall) -> str:
@@ -77,111 +90,80 @@ def _reasons(cell: CellFinding, single: CellFinding, fall: Waterfall) -> str:
     for bar in named:
         starved_ns = cell.stages[bar.stage].contention_ns - single.stages[bar.stage].contention_ns
         starved = " (mostly for want of a core)" if starved_ns >= MOSTLY * bar.delta_ns else ""
-        share = _percent(bar.delta_ns / fall.gap_ns)
-        texts.append(f"{ms(bar.delta_ns)} ({share}) is {_REASONS[bar.stage]}{starved}")
+        share = percent(bar.delta_ns / fall.gap_ns)
+        texts.append(f"{ms_unit(bar.delta_ns)} ({share}) is {_REASONS[bar.stage]}{starved}")
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
 
 
-def _evidence(
-    cell: CellFinding, single: CellFinding, fall: Waterfall, cells: Sequence[CellFinding], cost: Mapping[str, int | None]
-) -> list[str]:
-    spread = cell.speedup_interval or Interval(None, None)
-    known = "" if spread.low is None else f" [{spread.low:.2f}, {spread.high:.2f}]"
+def _evidence(cell: CellFinding, single: CellFinding, fall: Waterfall, costs: Mapping[str, Cost]) -> list[str]:
+    spread = interval(cell.speedup_interval, ratio_bound)
     lines = [
-        f"speed: {cell.speedup:.2f}x{known} of one worker's node, efficiency {_percent(cell.efficiency or 0.0)}",
-        f"step: {ms(cell.step_ns)}{_range(cell.step_interval_ns)} against {ms(single.step_ns)}"
-        f"{_range(single.step_interval_ns)}, means over {cell.steps} and {single.steps} measured steps",
+        f"speed: {ratio(cell.speedup)} {spread} of one worker's node, efficiency {percent(cell.efficiency or 0.0)}",
+        f"step: {ms_unit(cell.step_ns)} {interval(cell.step_interval_ns, ms)} against {ms_unit(single.step_ns)}"
+        f" {interval(single.step_interval_ns, ms)}, means over {cell.steps} and {single.steps} measured steps",
     ]
     for bar in sorted(fall.bars, key=lambda bar: -abs(bar.delta_ns)):
         if abs(bar.delta_ns) >= MENTIONED_SHARE * cell.step_ns:
             lines.append(_bar_line(cell.stages[bar.stage], bar.delta_ns, fall.gap_ns, bar.interval_ns, cell))
     lines += _remarks(cell)
     if cell.speedup_whole is not None:
-        lines.append(f"against the whole machine as one node: {cell.speedup_whole:.2f}x")
-    lines += [_cost_line(family, found, cells) for family, found in cost.items()]
+        lines.append(f"against the whole machine as one node: {ratio(cell.speedup_whole)}")
+    lines += [f"COST of {family} (workers needed to beat the single node): {cost(found)}" for family, found in costs.items()]
     return lines
 
 
-def _bar_line(time: StageTime, delta_ns: int, gap_ns: int, interval: Interval, cell: CellFinding) -> str:
-    share = f", {_percent(delta_ns / gap_ns)} of the gap" if gap_ns > 0 else ""
-    line = f"{time.stage.label}: {delta_ns / 1e6:+.1f} ms{_range(interval)}{share}; exposed {ms(time.exposed_ns)}"
+def _bar_line(time: StageTime, delta_ns: int, gap_ns: int, bounds: Interval, cell: CellFinding) -> str:
+    share = f", {percent(delta_ns / gap_ns)} of the gap" if gap_ns > 0 else ""
+    line = f"{time.stage.label}: {signed_ms(delta_ns)} ms {interval(bounds, signed_ms)}{share}"
+    line += f"; exposed {ms_unit(time.exposed_ns)}"
     if time.hidden_ns:
-        line += f", {ms(time.hidden_ns)} more hidden behind other work"
+        line += f", {ms_unit(time.hidden_ns)} more hidden behind other work"
     if time.by_cause_ns:
         cause, cause_ns = max(time.by_cause_ns.items(), key=lambda item: item[1])
-        line += f"; meanwhile the other workers' {cause} took {ms(cause_ns)} of it"
+        line += f"; meanwhile the other workers' {cause} took {ms_unit(cause_ns)} of it"
     elif len(time.by_op_ns) > 1:
         op, op_ns = max(time.by_op_ns.items(), key=lambda item: item[1])
-        line += f", most of it {op} ({ms(op_ns)})"
+        line += f", most of it {op} ({ms_unit(op_ns)})"
     moved = {Stage.PUSH: cell.bytes_pushed, Stage.PULL: cell.bytes_pulled}.get(time.stage)
     if moved:
-        line += f", for {moved / 1e6:.1f} MB a worker and step"
+        line += f", for {size(moved)} a worker and step"
     return line
 
 
 def _remarks(cell: CellFinding) -> list[str]:
     lines = [
-        f"{ms(time.contention_ns)} of {time.stage.label}'s {ms(time.exposed_ns)} passed without a core to run on"
+        f"{ms_unit(time.contention_ns)} of {time.stage.label}'s {ms_unit(time.exposed_ns)} passed without a core to run on"
         for time in cell.stages
         if time.contention_ns >= max(CONTENTION_SHARE * time.exposed_ns, MENTIONED_SHARE * cell.step_ns)
     ]
     if cell.server_skew is not None and cell.server_skew >= SKEW:
         lines.append(
-            f"keys are unevenly shared out: the busiest server moves {cell.server_skew:.2f}x the mean server's bytes"
+            f"keys are unevenly shared out: the busiest server moves {ratio(cell.server_skew)} the mean server's bytes"
         )
     if cell.stages[Stage.OTHER].share > OTHER_SHARE:
         lines.append(
-            f"{_percent(cell.stages[Stage.OTHER].share)} of the step is unexplained: read the warnings before the rest"
+            f"{percent(cell.stages[Stage.OTHER].share)} of the step is unexplained: read the warnings before the rest"
         )
     if cell.recorder_cost_ns is not None and cell.recorder_cost_ns > RECORDER_SHARE * cell.step_ns:
         lines.append(
-            f"recording costs up to {ms(cell.recorder_cost_ns)} of a step, {_percent(cell.recorder_cost_ns / cell.step_ns)}"
+            f"recording costs up to {ms_unit(cell.recorder_cost_ns)} of a step, "
+            f"{percent(cell.recorder_cost_ns / cell.step_ns)}"
         )
     return lines
-
-
-def _cost_line(family: str, found: int | None, cells: Sequence[CellFinding]) -> str:
-    tested = max((workers(cell) for cell in cells if not is_single(cell)), default=0)
-    answer = f"none up to {tested}" if found is None else str(found)
-    return f"COST of {family} (workers needed to beat the single node): {answer}"
 
 
 def _without_baseline(cells: Sequence[CellFinding]) -> Verdict:
     if not cells:
         return Verdict("Nothing was measured: no cell of this experiment has a measured step.", ())
-    lines = tuple(f"{cell.label}: {_rate(cell)} samples/s, {ms(cell.step_ns)} a step" for cell in cells)
+    lines = tuple(f"{cell.label}: {rate(cell.samples_per_s)} samples/s, {ms_unit(cell.step_ns)} a step" for cell in cells)
     distributed = [cell for cell in cells if not is_single(cell)]
     if not distributed:
         return Verdict("Only single nodes were measured: there is no distributed training to explain.", lines)
     cell = max(distributed, key=lambda cell: cell.samples_per_s)
     biggest = max(cell.stages, key=lambda time: time.exposed_ns)
     return Verdict(
-        f"{cell.label} trains {_rate(cell)} samples/s, and most of its {ms(cell.step_ns)} step is {biggest.stage.label} "
-        f"({ms(biggest.exposed_ns)}, {_percent(biggest.share)}); no single node with one worker's resources was measured to "
-        "compare it with.",
+        f"{cell.label} trains {rate(cell.samples_per_s)} samples/s, and most of its {ms_unit(cell.step_ns)} step is "
+        f"{biggest.stage.label} ({ms_unit(biggest.exposed_ns)}, {percent(biggest.share)}); no single node with one worker's "
+        "resources was measured to compare it with.",
         lines,
     )
-
-
-def ms(ns: float) -> str:
-    """A time in ms, with three significant digits below 10 ms and one decimal above."""
-    return f"{ns / 1e6:.1f} ms" if abs(ns) >= 1e7 else f"{ns / 1e6:.3g} ms"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.1f} %"
-
-
-def _rate(cell: CellFinding) -> str:
-    return f"{cell.samples_per_s:,.0f}"
-
-
-def _count(number: object, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _range(interval: Interval) -> str:
-    """An interval of ns behind its number."""
-    if interval.low is None or interval.high is None:
-        return ""
-    return f" [{interval.low / 1e6:.1f}, {interval.high / 1e6:.1f}]"

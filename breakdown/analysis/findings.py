@@ -130,6 +130,14 @@ class Waterfall:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """The smallest tested number of workers that beats the single node; None: none up to `tested`."""
+
+    workers: int | None
+    tested: int
+
+
+@dataclass(frozen=True)
 class Verdict:
     """The answer in one sentence, with the figures behind it."""
 
@@ -147,7 +155,7 @@ class ExperimentFinding:
     versions: Mapping[str, Any]
     cells: tuple[CellFinding, ...]
     waterfalls: tuple[Waterfall, ...]  # each distributed cell against its one-worker single node, where there is one
-    cost: Mapping[str, int | None]  # family of cells -> COST; None: none up to the number tested
+    cost: Mapping[str, Cost]  # by family of cells: those that differ in the number of workers alone
     verdict: Verdict
     failures: tuple[str, ...] = ()  # cells or repetitions that failed: what, where, log file
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from breakdown.analysis import bootstrap
 from breakdown.analysis.account import CellAccount
-from breakdown.analysis.findings import CellFinding, Interval
+from breakdown.analysis.findings import CellFinding, Cost, Interval
 
 SINGLE: Final = "single"
 """The backend of a single node."""
@@ -80,17 +80,17 @@ def workers(cell: CellFinding) -> int:
     return max(int(cell.config.get("workers", 1)), 1)
 
 
-def costs(cells: Sequence[CellFinding]) -> dict[str, int | None]:
-    """COST of each family: distributed cells that differ in the number of workers alone. None: none of those tested."""
+def costs(cells: Sequence[CellFinding]) -> dict[str, Cost]:
+    """COST of each family: distributed cells that differ in the number of workers alone."""
     families: dict[tuple[tuple[str, str], ...], list[CellFinding]] = {}
     for cell in cells:
         if not is_single(cell) and _against_single(cell) is not None:
             families.setdefault(_family(cell.config), []).append(cell)
     texts = _names(list(families))
-    found: dict[str, int | None] = {}
+    found: dict[str, Cost] = {}
     for family, members in families.items():
         winners = [workers(cell) for cell in members if (_against_single(cell) or 0.0) > 1.0]
-        found[texts[family]] = min(winners, default=None)
+        found[texts[family]] = Cost(min(winners, default=None), max(map(workers, members)))
     return found
 
 

@@ -12,9 +12,9 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from breakdown.analysis import wording as fmt
 from breakdown.analysis.findings import CellFinding, Comparison, ExperimentFinding, Interval
 from breakdown.model.stages import STAGES, Stage
-from breakdown.report import format as fmt
 from breakdown.report.palette import STAGE_COLOURS
 
 WIDTH = 100
@@ -183,8 +183,8 @@ def _cost(finding: ExperimentFinding, show: _Printer) -> None:
     if not finding.cost:
         return
     show.line(Text("COST, the fewest workers that beat the single node"))
-    for family, workers in finding.cost.items():
-        show.bullet(f"{family}: {fmt.cost(workers)}")
+    for family, found in finding.cost.items():
+        show.bullet(f"{family}: {fmt.cost(found)}")
 
 
 def _troubles(finding: ExperimentFinding, show: _Printer) -> None:

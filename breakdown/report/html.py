@@ -10,9 +10,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from breakdown.analysis import wording as fmt
 from breakdown.analysis.findings import CellFinding, ExperimentFinding, Timeline
 from breakdown.model.stages import STAGES
-from breakdown.report import format as fmt
 from breakdown.report import webtimeline
 from breakdown.report.figures.heatmap import heat_map
 from breakdown.report.figures.rates import rates

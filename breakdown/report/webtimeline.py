@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from breakdown.analysis import wording as fmt
 from breakdown.analysis.findings import Segment, Timeline
 from breakdown.model.stages import REQUEST_OPS, Op
-from breakdown.report import format as fmt
 from breakdown.report import lanes as geometry
 
 PLOT = 1_000.0  # pixels across; the page stretches this when it zooms

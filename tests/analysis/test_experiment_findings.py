@@ -11,6 +11,7 @@ from golden import S0, W0, W1, Golden, ask
 from breakdown.analysis import summary
 from breakdown.analysis.compare import compare
 from breakdown.analysis.experiment import analyse, analyse_cell
+from breakdown.analysis.findings import Cost
 from breakdown.analysis.scaling import costs
 from breakdown.errors import TraceError
 from breakdown.model.stages import Op, Stage
@@ -118,14 +119,14 @@ def test_cost_is_the_smallest_number_of_workers_that_beats_the_single_node() -> 
     found = analyse(ladder, "test")
     speedups = [cell.speedup for cell in found.cells[1:]]
     winners = [n for n, speedup in zip((1, 2, 3), speedups, strict=True) if speedup is not None and speedup > 1]
-    assert list(found.cost.values()) == [min(winners, default=None)]
+    assert list(found.cost.values()) == [Cost(min(winners, default=None), 3)]
     assert list(found.cost) == ["torch_ps 1s"]
 
 
 def test_cost_is_none_where_no_tested_number_wins_and_families_are_told_apart() -> None:
     cells = [single("one", 1 * MS), cluster("fifo", 2, priority="fifo"), cluster("layer", 2, priority="layer")]
     found = analyse(cells, "test")
-    assert found.cost == {"torch_ps 1s priority=fifo": None, "torch_ps 1s priority=layer": None}
+    assert found.cost == {"torch_ps 1s priority=fifo": Cost(None, 2), "torch_ps 1s priority=layer": Cost(None, 2)}
     assert any("none up to 2" in line for line in found.verdict.evidence)
     assert costs([]) == {}
 
@@ -137,8 +138,8 @@ def test_the_verdict_when_slower_names_the_biggest_reasons_with_their_figures() 
     assert cell.speedup is not None
     assert cell.speedup < 0.97
     push = fall.bars[Stage.PUSH]
-    assert f"{push.delta_ns / 1e6:.3g} ms ({100 * push.delta_ns / fall.gap_ns:.0f} %) is exposed push" in verdict.sentence
-    assert f"runs at {cell.speedup:.2f}x the speed of one worker's node" in verdict.sentence
+    assert f"{push.delta_ns / 1e6:.2f} ms ({100 * push.delta_ns / fall.gap_ns:.1f} %) is exposed push" in verdict.sentence
+    assert f"runs at {cell.speedup:.2f}× the speed of one worker's node" in verdict.sentence
     assert f"({cell.samples_per_s:,.0f} against {one.samples_per_s:,.0f} samples/s)" in verdict.sentence
     assert len(verdict.evidence) > 3
 

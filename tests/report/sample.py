@@ -10,6 +10,7 @@ from breakdown.analysis.findings import (
     Bar,
     CellFinding,
     Comparison,
+    Cost,
     Delta,
     ExperimentFinding,
     Interval,
@@ -190,7 +191,7 @@ def experiment() -> ExperimentFinding:
         versions={"breakdown": "0.1.0", "python": "3.11.2", "torch": "2.13.0", "numpy": "2.4.1"},
         cells=(SINGLE, WHOLE, ONE, TWO),
         waterfalls=(waterfall(SINGLE, ONE), waterfall(SINGLE, TWO)),
-        cost={"torch_ps 1 server, bsp": None},
+        cost={"torch_ps 1 server, bsp": Cost(None, 2)},
         verdict=Verdict(
             "Two workers train 13 % slower than one node, mostly since each step spends 14.30 ms at the server.",
             (
@@ -246,7 +247,7 @@ def many(count: int) -> ExperimentFinding:
         found,
         cells=(SINGLE, *cells),
         waterfalls=tuple(waterfall(SINGLE, one) for one in cells),
-        cost={f"family {index}": index or None for index in range(3)},
+        cost={f"family {index}": Cost(index or None, 4) for index in range(3)},
     )
 
 

@@ -15,10 +15,10 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from simulated import simulate, timeline
 
+from breakdown.analysis import wording as fmt
 from breakdown.analysis.findings import CellFinding, Interval, Segment, Timeline, TimelineMessage, TimelineSpan
 from breakdown.model.identity import Node, Role
 from breakdown.model.stages import STAGES, Op, Stage
-from breakdown.report import format as fmt
 from breakdown.report import lanes, plots
 from breakdown.report.figures import canvas
 from breakdown.report.figures.heatmap import MOST_KEYS, heat_map, key_grid

@@ -11,9 +11,9 @@ import pytest
 import sample
 from simulated import simulate, timeline
 
-from breakdown.analysis.findings import ExperimentFinding, Timeline
+from breakdown.analysis import wording as fmt
+from breakdown.analysis.findings import Cost, ExperimentFinding, Timeline
 from breakdown.model.stages import STAGES
-from breakdown.report import format as fmt
 from breakdown.report import html, webtimeline
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
@@ -151,7 +151,7 @@ def test_numbers_agree_with_the_finding(text: str) -> None:
             around = f"{fmt.ms(found.exposed_ns)} {fmt.interval(found.exposed_interval_ns, fmt.ms)}"
             assert f"{found.stage.label} {around} {fmt.ms(found.hidden_ns)} {fmt.ms(found.contention_ns)} {ops}" in stages
     assert "the other worker meanwhile: compute 4.18, push 1.05" in stages
-    assert "torch_ps 1 server, bsp: none of those tested" in speed
+    assert "torch_ps 1 server, bsp: none up to 2 workers" in speed
     waterfalls = page.text("waterfall")
     for fall in sample.experiment().waterfalls:
         assert f"{fall.baseline_label} → {fall.label}: {fmt.signed_ms(fall.gap_ns)} ms" in waterfalls
@@ -212,7 +212,7 @@ def evil(finding: ExperimentFinding) -> ExperimentFinding:
         versions={EVIL: EVIL},
         cells=(cell,),
         waterfalls=(sample.waterfall(cell, cell),),
-        cost={EVIL: 2},
+        cost={EVIL: Cost(2, 4)},
         verdict=replace(finding.verdict, sentence=EVIL, evidence=(EVIL,)),
         failures=(EVIL,),
     )

@@ -16,8 +16,8 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.textpath import TextPath
 
+from breakdown.analysis import wording as fmt
 from breakdown.model.stages import STAGES, Stage
-from breakdown.report import format as fmt
 from breakdown.report.palette import GRID, INK, MUTED, PAPER, STAGE_COLOURS
 
 STYLE: Any = {

@@ -10,9 +10,9 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from breakdown.analysis import wording as fmt
 from breakdown.analysis.findings import CellFinding
 from breakdown.model.stages import STAGES, Stage
-from breakdown.report import format as fmt
 from breakdown.report.figures import canvas
 from breakdown.report.palette import GRID, HEAT, MUTED
 

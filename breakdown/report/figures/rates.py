@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from breakdown.analysis import wording as fmt
 from breakdown.analysis.findings import CellFinding
-from breakdown.report import format as fmt
 from breakdown.report.figures import canvas
 from breakdown.report.palette import ACCENT, INK, MUTED
 

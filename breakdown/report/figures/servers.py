@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from breakdown.analysis import wording as fmt
 from breakdown.analysis.findings import CellFinding
 from breakdown.model.stages import Stage
-from breakdown.report import format as fmt
 from breakdown.report.figures import canvas
 from breakdown.report.palette import MUTED
 

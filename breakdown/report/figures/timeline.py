@@ -10,9 +10,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, Patch
 from matplotlib.patheffects import Normal, Stroke
 
+from breakdown.analysis import wording as fmt
 from breakdown.analysis.findings import Timeline
 from breakdown.model.stages import REQUEST_OPS, Op
-from breakdown.report import format as fmt
 from breakdown.report import lanes as geometry
 from breakdown.report.figures import canvas
 from breakdown.report.palette import GRID, INK, MUTED, PAPER, STAGE_COLOURS

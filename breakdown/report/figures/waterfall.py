@@ -5,8 +5,8 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from breakdown.analysis import wording as fmt
 from breakdown.analysis.findings import Bar, Waterfall
-from breakdown.report import format as fmt
 from breakdown.report.figures import canvas
 from breakdown.report.palette import BASELINE, INK, MUTED
 
@@ -46,17 +46,15 @@ def _title(found: Waterfall) -> str:
 
 def _draw(axes: Axes, found: Waterfall) -> None:
     level = found.baseline_ns
-    ends = [0, level]
+    ends: list[float] = [0, level]
     _total(axes, 0, found.baseline_ns)
     for row, bar in enumerate(found.bars, start=1):
         _bar(axes, row, level, bar)
+        ends += [level + bound for bound in (bar.interval_ns.low, bar.interval_ns.high) if bound is not None]
         level += bar.delta_ns
         ends.append(level)
     _total(axes, len(found.bars) + 1, found.step_ns)
-    lows = [b.interval_ns.low for b in found.bars if b.interval_ns.low is not None]
-    room = max(max(ends), 1) / fmt.NS_PER_MS
-    left = min(0.0, min(ends) / fmt.NS_PER_MS * 1.05)
-    axes.set_xlim(left, room * (1.06 if lows else 1.02))
+    axes.set_xlim(min(0.0, min(ends) / fmt.NS_PER_MS * 1.05), max(max(ends), 1) / fmt.NS_PER_MS * 1.02)
     _heading(axes, -0.75, "change, ms", "95 % interval")
 
 

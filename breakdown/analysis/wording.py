@@ -1,4 +1,4 @@
-"""How a number is written. Console, page and figures all write through these, so that they agree to the last digit.
+"""How a number is written. Verdict, console, page and figures write through these, so they agree to the last digit.
 
 Nothing here decides what a number is; it only turns one that a finding holds into text. `None` is written as `NOT_MEASURED`.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from breakdown.analysis.findings import Interval
+from breakdown.analysis.findings import Cost, Interval
 
 NOT_MEASURED = "–"
 """Stands for None: not measured, or too few repetitions for an interval. A measured zero is written 0."""
@@ -101,11 +101,14 @@ def interval(bounds: Interval | None, write: Callable[[float], str]) -> str:
     return f"[{write(bounds.low)}, {write(bounds.high)}]"
 
 
-def cost(workers: int | None) -> str:
+def cost(found: Cost) -> str:
     """COST: the smallest tested number of workers that beats the single node."""
-    if workers is None:
-        return "none of those tested"
-    return f"{integer(workers)} worker{'' if workers == 1 else 's'}"
+    return f"none up to {counted(found.tested, 'worker')}" if found.workers is None else counted(found.workers, "worker")
+
+
+def counted(count: int, noun: str) -> str:
+    """1 worker, 2 workers."""
+    return f"{integer(count)} {noun}{'' if count == 1 else 's'}"
 
 
 def plain(value: Any) -> str:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from breakdown.analysis.findings import Interval
-from breakdown.report import format as fmt
+from breakdown.analysis import wording as fmt
+from breakdown.analysis.findings import Cost, Interval
 
 
 @pytest.mark.parametrize(
@@ -68,9 +68,9 @@ def test_a_written_time_is_the_nearest_and_only_zero_reads_as_zero(ns: int) -> N
         (fmt.size(21_000_000), "21.0 MB"),
         (fmt.size(None), "–"),
         (fmt.integer(1_234_567), "1,234,567"),
-        (fmt.cost(None), "none of those tested"),
-        (fmt.cost(1), "1 worker"),
-        (fmt.cost(4), "4 workers"),
+        (fmt.cost(Cost(None, 4)), "none up to 4 workers"),
+        (fmt.cost(Cost(1, 4)), "1 worker"),
+        (fmt.cost(Cost(4, 4)), "4 workers"),
         (fmt.interval(None, fmt.rate), "[–]"),
         (fmt.interval(Interval(None, None), fmt.rate), "[–]"),
         (fmt.interval(Interval(1748.2, 1801.6), fmt.rate), "[1,748, 1,802]"),
