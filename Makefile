@@ -5,7 +5,7 @@
 PYTHON ?= python3
 ENV := .env
 BIN := $(ENV)/bin
-PINS := $(shell cat requirements/core.txt requirements/dev.txt pyproject.toml | sha256sum | cut -c1-12)
+PINS := $(shell cat requirements/core.txt requirements/dev.txt requirements/benchmarks.txt pyproject.toml | sha256sum | cut -c1-12)
 CORE := $(ENV)/.core-$(PINS)
 DEV := $(ENV)/.dev-$(PINS)
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
@@ -71,11 +71,12 @@ readme: $(DEV)  ## write the measured blocks of the README anew from results/
 	$(BIN)/python docs/readme.py
 
 benchmarks: $(DEV) $(MXNET)  ## measure every claim that stands in results/benchmarks (about 15 minutes, on a quiet machine)
-	$(BIN)/python benchmarks/recorder.py
-	$(BIN)/python benchmarks/recording_overhead.py
-	$(BIN)/python benchmarks/transport.py
-	$(BIN)/python benchmarks/ps_rounds.py --mxnet-python $(MXNET_ENV)/bin/python
-	$(BIN)/python benchmarks/analysis.py
+	@$(PIP) install -r requirements/benchmarks.txt
+	-$(BIN)/python benchmarks/recorder.py
+	-$(BIN)/python benchmarks/recording_overhead.py
+	-$(BIN)/python benchmarks/transport.py
+	-$(BIN)/python benchmarks/ps_rounds.py --mxnet-python $(MXNET_ENV)/bin/python
+	-$(BIN)/python benchmarks/analysis.py
 
 clean:  ## remove the environments
 	rm -rf .env .envs
