@@ -8,7 +8,7 @@ Its edges, each from a moment to the one that had to come before it:
 - link: a message arrives after the messages that were sent before it on the same connection (`ahead`)
 - answer: a sleeping main thread wakes when its answer is complete (a block's `cause`)
 - release: a held request goes on when another request is aggregated (a hold's `cause`)
-- pair: a pull is sent right behind the push of the same key, step and server (`push_of`)
+- pair: a pull is sent with, or right behind, the push of the same key, step and server (`push_of`)
 """
 
 from __future__ import annotations
@@ -120,6 +120,7 @@ def _ranges(group: Ints, groups: int) -> tuple[Ints, Ints]:
 def _ahead(rows: Rows) -> Ints:
     sent, received = rows.halves
     whole = np.flatnonzero(sent.known & received.known)
+    whole = whole[np.argsort(rows.request[rows.spans :][whole], kind="stable")]  # a pull comes behind the push of its frame
     sender, places = rows.place[rows.spans :][whole].astype(np.int64), len(rows.places)
     _, connection = compact((rows.run[rows.spans :][whole] * places + sender) * places + rows.receiver[whole])
     order = order_by(connection, received.end_ns[whole])

@@ -23,7 +23,8 @@ from breakdown.errors import WireError, unknown_name
 
 Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
-_VALUES_A_BYTE = 4
+_BITS_A_VALUE = {"none": 32, "fp16": 16, "2bit": 2}
+_VALUES_A_BYTE = 4  # of 2bit
 
 
 class Compressor(ABC):
@@ -87,7 +88,7 @@ def compressed_dtype(name: str) -> np.dtype[Any]:
 
 def compressed_bytes(name: str, numel: int) -> int:
     """The size of what travels for `numel` values."""
-    return {"none": 4 * numel, "fp16": 2 * numel, "2bit": -(-numel // _VALUES_A_BYTE)}[name]
+    return -(-numel * _BITS_A_VALUE[name] // 8)
 
 
 def decompress(name: str, data: Array, out: Tensor, threshold: float = 0.5) -> None:

@@ -44,6 +44,7 @@ class Consistency:
 
     def __init__(self, workers: int, joined: bool, staleness: int | None) -> None:
         """`joined`: an update needs one contribution of each worker. `staleness` in steps; None: no bound."""
+        self.workers = workers
         self.joined = joined
         self.staleness = staleness
         self.initialised = False
@@ -55,15 +56,18 @@ class Consistency:
         """The last step that every worker has pushed."""
         return min(self._clocks)
 
-    def on_initial(self, worker: int) -> tuple[Pull, ...]:
-        """The initial value came. Gives the pulls that waited for it."""
+    def on_initial(self, worker: int, pull: Pull | None = None) -> tuple[Pull, ...]:
+        """The initial value came, and maybe a pull with it. Gives the pulls that waited for it."""
         if self.initialised:
             raise WireError(f"worker-{worker} sent initial parameters twice")
         self.initialised = True
-        return self._release()
+        return self._release(pull)
 
-    def on_push(self, worker: int, step: int) -> Outcome:
-        """Raises `WireError` when this push cannot come now: before the initial value, or not the worker's next step."""
+    def on_push(self, worker: int, step: int, pull: Pull | None = None) -> Outcome:
+        """A gradient came, and maybe the pull of the same step with it: that one waits for this push, if not for more.
+
+        Raises `WireError` when this push cannot come now: before the initial value, or not the worker's next step.
+        """
         if not self.initialised:
             raise WireError(f"worker-{worker} pushed step {step} before the initial parameters were set")
         expected = self._clocks[worker] + 1
@@ -72,7 +76,7 @@ class Consistency:
         if self.joined and step != self.slowest + 1:
             raise WireError(f"worker-{worker} pushed step {step} before step {self.slowest + 1} was complete")
         self._clocks[worker] = step
-        return Outcome(not self.joined or self.slowest == step, self._release())
+        return Outcome(not self.joined or self.slowest == step, self._release(pull))
 
     def on_pull(self, pull: Pull) -> bool:
         """True: answer now. False: held, a later event releases it."""
@@ -87,8 +91,10 @@ class Consistency:
     def _may_answer(self, pull: Pull) -> bool:
         return self.initialised and (self.staleness is None or self.slowest >= pull.step - self.staleness)
 
-    def _release(self) -> tuple[Pull, ...]:
-        released = tuple(pull for pull in self._held if self._may_answer(pull))
+    def _release(self, newest: Pull | None) -> tuple[Pull, ...]:
+        if newest is not None:
+            self._held.append(newest)
+        released = tuple(filter(self._may_answer, self._held))
         if released:
             self._held = [pull for pull in self._held if pull not in released]
         return released

@@ -52,12 +52,17 @@ class Intake:
                 if header.kind != Kind.CONTROL or protocol.read_control(received)["type"] != "bye":
                     raise RefusedError("an unknown control message")
                 return
-            verb = Verb.PUSH if header.kind == Kind.PUSH else Verb.PULL
-            record.received(
-                verb, Direction.REQUEST, key.record, header.step, header.size_bytes, header.request_id, header.sender,
-                received.first_byte_ns, received.last_byte_ns,
-            )  # fmt: skip
-            key.inbox.put(Request(self._worker, header, self._buffer, received.last_byte_ns))
+            push_id, pull_id = protocol.requests_of(header)
+            step, size_bytes = header.step, header.size_bytes
+            first_ns, last_ns = received.first_byte_ns, received.last_byte_ns
+            if push_id:
+                record.received(
+                    Verb.PUSH, Direction.REQUEST, key.record, step, size_bytes, push_id, header.sender, first_ns, last_ns
+                )  # fmt: skip
+                first_ns = last_ns  # a pull behind it came with its last byte
+            if pull_id:
+                record.received(Verb.PULL, Direction.REQUEST, key.record, step, 0, pull_id, header.sender, first_ns, last_ns)
+            key.inbox.put(Request(key, self._worker, step, push_id, pull_id, size_bytes, self._buffer, last_ns))
 
     def _place(self, header: Header) -> list[memoryview] | None:
         """The sink: where this frame's payload goes, when the frame may come."""
@@ -74,7 +79,7 @@ class Intake:
             if header.size_bytes:
                 raise RefusedError(f"a pull of {key.shard.name} carries {header.size_bytes} bytes")
             return None
-        if header.kind != Kind.PUSH:
+        if header.kind not in (Kind.PUSH, Kind.PUSH_PULL):
             raise RefusedError(f"a worker may not send frames of kind {header.kind}")
         try:
             self._shared.codec_of_push(header.step).check(header.flags, header.size_bytes, key.numel)

@@ -6,6 +6,9 @@
     server -> worker    ERROR: a frame of this worker broke the protocol
 
 Each message has its name in `type`. The sender stands in the frame's header.
+
+A push and the pull of the same key and step share a frame (PUSH_PULL) where both are asked for at once. They stay two
+requests: the header carries the push's id, and the pull's is the next (`requests_of`).
 """
 
 from __future__ import annotations
@@ -20,6 +23,14 @@ from breakdown.wire.api import Connection, Header, Kind, Received
 
 CONTROL_LIMIT_BYTES = 64 << 20
 """Of a control or error frame; the biggest is the shard plan, some 100 bytes a key."""
+
+
+def requests_of(header: Header) -> tuple[int, int]:
+    """The request ids of the push and of the pull in a frame; NO_REQUEST for what it does not hold."""
+    kind, request = header.kind, header.request_id
+    if kind == Kind.PUSH_PULL:
+        return request, request + 1
+    return (request, NO_REQUEST) if kind == Kind.PUSH else (NO_REQUEST, request)
 
 
 def send_control(connection: Connection, sender: Node, kind: str, **fields: Any) -> None:

@@ -24,6 +24,7 @@ class ReplySender:
         self._worker = worker
         self._peer = Node(Role.WORKER, worker).code
         self._shared = shared
+        self._code = shared.node.code
         self._codec = shared.reply_codec
         self._compressor = self._codec.compressor()
         self._queue, self._encode = shared.recorder.intern(Op.QUEUE), shared.recorder.intern(Op.ENCODE)
@@ -58,11 +59,11 @@ class ReplySender:
                 cpu_ns=cpu_ns,
             )  # fmt: skip
         header = Header(
-            Kind.PULL_REPLY, self._codec.flags, self._shared.node.code, key.shard.key, pull.step, pull.request_id, size_bytes
+            Kind.PULL_REPLY, self._codec.flags, self._code, key.shard.key, pull.step, pull.request_id, size_bytes
         )
         start_ns = now_ns()
         self._connection.send(header, payload)
         record.sent(
             Verb.PULL, Direction.REPLY, key.record, pull.step, size_bytes, pull.request_id, self._peer, start_ns, now_ns()
         )  # fmt: skip
-        version.readers.discard(pull.request_id)
+        version.done(pull.request_id)

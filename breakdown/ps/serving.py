@@ -16,7 +16,6 @@ from breakdown.ps.plan import Plan, Shard
 from breakdown.ps.pool import Buffer, Pool
 from breakdown.ps.state import ShardState, Version
 from breakdown.record.api import Recorder
-from breakdown.wire.api import Header
 
 
 class Key:
@@ -35,10 +34,17 @@ class Key:
 
 
 class Request(NamedTuple):
-    """A frame on its way from a receiver to a handler. `buffer` is the payload of a push; None: a pull."""
+    """A frame on its way from a receiver to a handler: a push, a pull, or both. `buffer` is the payload of the push.
 
+    An id of NO_REQUEST: that half is not there.
+    """
+
+    key: Key
     worker: int
-    header: Header
+    step: int
+    push_id: int
+    pull_id: int
+    size_bytes: int
     buffer: Buffer | None
     arrived_ns: int
 

@@ -9,13 +9,18 @@ nothing that training needs.
 
 Replies are sent from the memory that holds the version, by other threads. A version is therefore not written while a reply
 that was lent from it may still be read: the update goes to other memory then. A reader is done when its sender says so
-(`Version.readers`), or, sooner, when the same worker pushes this key again: it does so only when it holds the reply, so
+(`Version.done`), or, sooner, when the same worker pushes this key again: it does so only when it holds the reply, so
 the bytes have left. In BSP the second rule frees every version before the next update, which is why nothing is ever copied
 there.
+
+A version that no reply will be sent from any more is retired: its memory is free again with its last reader. A sum that
+workers apply themselves is wanted once by each, so it is retired with the last of these replies and its memory receives the
+next push while it is still in the cache. Kept until the key's next round, it made a round a twentieth slower.
 """
 
 from __future__ import annotations
 
+import contextlib
 from typing import NamedTuple
 
 from breakdown.errors import WireError
@@ -31,11 +36,29 @@ class Version:
     one is never missed.
     """
 
-    __slots__ = ("buffer", "readers")
+    __slots__ = ("_pool", "_unclaimed", "buffer", "readers")
 
-    def __init__(self, buffer: Buffer) -> None:
+    def __init__(self, buffer: Buffer, pool: Pool) -> None:
         self.buffer = buffer
         self.readers: set[int] = set()
+        self._pool = pool
+        self._unclaimed: list[Buffer] = []  # once retired: the buffer, for the one thread that takes it out
+
+    def done(self, request_id: int) -> None:
+        """This reply has left. Any thread, any number of times."""
+        self.readers.discard(request_id)
+        self._free()
+
+    def retire(self) -> None:
+        """No reply will be lent from this any more. For the handler."""
+        self._unclaimed.append(self.buffer)
+        self._free()
+
+    def _free(self) -> None:
+        # Both callers change their side first and then look at the other's, so one of them sees both.
+        if self._unclaimed and not self.readers:
+            with contextlib.suppress(IndexError):  # another thread was faster
+                self._pool.give(self._unclaimed.pop())
 
 
 class Initial(NamedTuple):
@@ -77,17 +100,21 @@ class ShardState:
         self._pool = pool
         self._accumulator: Buffer | None = None
         self._current: Version | None = None
-        self._retired: list[Version] = []
-        self._last_pull: dict[int, int] = {}  # worker -> request id
+        self._lent: dict[int, tuple[Version, int]] = {}  # worker -> its last reply: the version and the request id
         self._contributions = 0
 
-    def on_push(self, worker: int, step: int, contribution: Buffer) -> tuple[Action, ...]:
-        """A worker's gradient, or with step -1 the initial value. Raises `WireError` when it cannot come now."""
+    def on_push(self, worker: int, step: int, contribution: Buffer, pull: Pull | None = None) -> tuple[Action, ...]:
+        """A worker's gradient, or with step -1 the initial value, and the pull that came with it.
+
+        Raises `WireError` when it cannot come now.
+        """
         if step == INITIAL_STEP:
-            released = self._consistency.on_initial(worker)
+            released = self._consistency.on_initial(worker, pull)
             return (Initial(contribution), *map(Reply, released))
-        completes, released = self._consistency.on_push(worker, step)
-        self._forget_reader(worker)
+        completes, released = self._consistency.on_push(worker, step, pull)
+        if worker in self._lent:
+            version, request = self._lent.pop(worker)
+            version.done(request)
         self._contributions += 1
         total = Sum(contribution, self._contributions == 1)
         if not completes:
@@ -107,13 +134,16 @@ class ShardState:
         elif isinstance(work, Update):
             self._update(work.scale)
         else:
-            self._current = Version(work.value)
+            self._current = Version(work.value, self._pool)
 
     def lend(self, reply: Reply) -> Version:
-        """The version to answer with. Its memory stays as it is until the sender discards the request id from `readers`."""
+        """The version to answer with. Its memory stays as it is until the sender says that the reply is `done`."""
         current = self._need_current()
-        current.readers.add(reply.pull.request_id)
-        self._last_pull[reply.pull.worker] = reply.pull.request_id
+        worker, _, request = reply.pull
+        current.readers.add(request)
+        self._lent[worker] = current, request
+        if self._optimizer is None and len(self._lent) == self._consistency.workers:
+            self._replace(None)
         return current
 
     def _sum(self, contribution: Buffer) -> None:
@@ -128,7 +158,7 @@ class ShardState:
         if total is None:
             raise WireError("an update without a contribution")
         if self._optimizer is None:
-            self._replace(Version(total))
+            self._replace(Version(total, self._pool))
             return
         self._optimizer.step(self._writable().buffer.values, total.values, scale)
         self._pool.give(total)
@@ -137,27 +167,19 @@ class ShardState:
         """The current version if nobody reads it, else a copy that takes its place."""
         current = self._need_current()
         if current.readers:
-            fresh = Version(self._pool.take(current.buffer.nbytes))
+            fresh = Version(self._pool.take(current.buffer.nbytes), self._pool)
             fresh.buffer.values.copy_(current.buffer.values)
             self._replace(fresh)
             return fresh
         return current
 
-    def _replace(self, version: Version) -> None:
-        """Makes `version` current. Memory of old versions goes back to the pool when its last reader is done."""
-        self._retired.append(self._need_current())
-        for old in [old for old in self._retired if not old.readers]:
-            self._retired.remove(old)
-            self._pool.give(old.buffer)
+    def _replace(self, version: Version | None) -> None:
+        """Retires the current version; `version` takes its place."""
+        if self._current is not None:
+            self._current.retire()
         self._current = version
-
-    def _forget_reader(self, worker: int) -> None:
-        request = self._last_pull.get(worker)
-        if request is not None:
-            for version in (self._need_current(), *self._retired):
-                version.readers.discard(request)
 
     def _need_current(self) -> Version:
         if self._current is None:
-            raise WireError("a key was used before its initial value")
+            raise WireError("a value was asked for before there was one, or again after all workers had it")
         return self._current

@@ -36,10 +36,26 @@ JOIN_BOUND_S = 3.0
 """For a thread of this client to end once its connection is closed."""
 
 
+class _Memory:
+    """The memory of tensors that travel. Given the same list again, it gives the same views."""
+
+    __slots__ = ("tensors", "views")
+
+    def __init__(self) -> None:
+        self.tensors: Sequence[Tensor] = ()
+        self.views: list[memoryview] = []
+
+    def of(self, tensors: Sequence[Tensor]) -> list[memoryview]:
+        if tensors is not self.tensors:
+            self.tensors = tensors
+            self.views = [byte_view(tensor) for tensor in tensors]
+        return self.views
+
+
 class _Slot:
     """One wire key at this worker. Main sets `pull_id` and the places before the pull is sent; the receiver reads them."""
 
-    __slots__ = ("answered", "compressor", "nbytes", "numel", "places", "pull_id", "pull_step", "record", "shard", "views")
+    __slots__ = ("answered", "compressor", "nbytes", "numel", "places", "pull_id", "pull_step", "record", "shard", "values")
 
     def __init__(self, shard: Shard, record: int, codec: Codec) -> None:
         self.shard = shard
@@ -49,14 +65,15 @@ class _Slot:
         self.compressor = codec.compressor()
         self.pull_id = NO_REQUEST
         self.pull_step = INITIAL_STEP
-        self.places: Sequence[Tensor] = ()
-        self.views: list[memoryview] = []
+        self.values = _Memory()  # the sender's: what it sends from
+        self.places = _Memory()  # main's: where the answer goes
         self.answered: SimpleQueue[bool] = SimpleQueue()  # one item an answer: main sleeps in it
 
 
 class _Job(NamedTuple):
-    """A push, a pull, or a pull right behind its push. An id of NO_REQUEST: that half is not there."""
+    """A frame to send: a push, a pull, or both. An id of NO_REQUEST: that half is not there."""
 
+    kind: Kind
     slot: _Slot
     step: int
     push_id: int
@@ -72,6 +89,7 @@ class Client:
         self, cell: Cell, node: Node, plan: Plan, connections: Sequence[Connection], recorder: Recorder, failure: Failure
     ) -> None:
         self._node = node
+        self._code = node.code
         self._recorder = recorder
         self._failure = failure
         self._connections = connections
@@ -80,7 +98,7 @@ class Client:
         self._reply_codec = reply_codec(cell.serializer, cell.compression)
         self._pool = Pool()
         self._slots = [_Slot(shard, recorder.intern(shard.name), self._push_codec) for shard in plan.shards]
-        self._counter = itertools.count(1)
+        self._ids = itertools.count(request_id(node, 1))
         self._outboxes: list[Outbox[_Job]] = [outbox(cell.priority) for _ in connections]
         ops = (Op.QUEUE, Op.ENCODE, Op.DECODE, Op.BLOCK)
         self._queue, self._encode, self._decode, self._block = map(recorder.intern, ops)
@@ -95,18 +113,18 @@ class Client:
 
     def push(self, key: int, step: int, values: Sequence[Tensor]) -> None:
         """Sends the flat tensors `values`, which must keep their values until this key's next pull is answered."""
-        self._submit(self._slots[key], _Job(self._slots[key], step, self._new_id(), NO_REQUEST, values, now_ns()))
+        slot = self._slots[key]
+        self._submit(_Job(Kind.PUSH, slot, step, next(self._ids), NO_REQUEST, values, now_ns()))
 
     def pull(self, key: int, step: int, places: Sequence[Tensor]) -> None:
         """Asks for the values after `step`. They arrive in `places` some time before `wait` returns."""
-        self._submit(
-            self._slots[key], _Job(self._slots[key], step, NO_REQUEST, self._expect(key, step, places), (), now_ns())
-        )
+        slot = self._slots[key]
+        self._submit(_Job(Kind.PULL, slot, step, NO_REQUEST, self._expect(slot, step, places), (), now_ns()))
 
     def push_pull(self, key: int, step: int, values: Sequence[Tensor], places: Sequence[Tensor]) -> None:
-        """A push with its pull right behind it. `places` may be `values`: the answer comes when they have left."""
-        slot, push_id = self._slots[key], self._new_id()
-        self._submit(slot, _Job(slot, step, push_id, self._expect(key, step, places), values, now_ns()))
+        """A push and its pull, in one frame. `places` may be `values`: the answer comes when they have left."""
+        slot, push_id = self._slots[key], next(self._ids)
+        self._submit(_Job(Kind.PUSH_PULL, slot, step, push_id, self._expect(slot, step, places), values, now_ns()))
 
     def wait(self, key: int, main: ThreadRecorder) -> None:
         """Returns when the last pull of this key is answered. Records a span if it slept. Raises the run's failure."""
@@ -136,21 +154,16 @@ class Client:
         for thread in self._receivers:
             thread.join(JOIN_BOUND_S)
 
-    def _new_id(self) -> int:
-        return request_id(self._node, next(self._counter))
-
-    def _expect(self, key: int, step: int, places: Sequence[Tensor]) -> int:
-        slot = self._slots[key]
-        if slot.places is not places:
-            slot.places = places
-            slot.views = [byte_view(place) for place in places]
+    def _expect(self, slot: _Slot, step: int, places: Sequence[Tensor]) -> int:
+        slot.places.of(places)
         slot.pull_step = step
-        slot.pull_id = self._new_id()
+        slot.pull_id = next(self._ids)
         return slot.pull_id
 
-    def _submit(self, slot: _Slot, job: _Job) -> None:
+    def _submit(self, job: _Job) -> None:
         self._failure.check()
-        self._outboxes[slot.shard.server].put(slot.shard.key, job)
+        shard = job.slot.shard
+        self._outboxes[shard.server].put(shard.key, job)
 
     def _wake(self) -> None:
         """After a failure: nobody sleeps on."""
@@ -167,46 +180,48 @@ class Client:
         take = self._outboxes[server].take
         try:
             while (job := take()) is not None:
-                if job.push_id:
-                    self._send_push(job, connection, peer, record)
-                if job.pull_id:
-                    self._send_pull(job, connection, peer, record)
+                self._send_job(job, connection, peer, record)
             protocol.send_control(connection, self._node, "bye")
         except WireError as error:
             if not self._leaving:
                 self._lost(server, error)
 
-    def _send_push(self, job: _Job, connection: Connection, peer: int, record: ThreadRecorder) -> None:
-        slot, step, request = job.slot, job.step, job.push_id
-        taken_ns = now_ns()
-        record.span(
-            Stage.SERIALIZE, self._queue, slot.record, step, slot.nbytes, job.submitted_ns, taken_ns, request
-        )  # fmt: skip
-        codec = self._initial_codec if step == INITIAL_STEP else self._push_codec
-        payload: list[Bytes]
-        if codec.straight:
-            payload, size_bytes = [byte_view(part) for part in job.values], slot.nbytes
-        else:
-            start_ns, start_cpu_ns = now_ns(), thread_cpu_ns()
-            payload = codec.encode(slot.compressor, job.values)
-            size_bytes = sum(memoryview(part).nbytes for part in payload)
-            cpu_ns = thread_cpu_ns() - start_cpu_ns
+    def _send_job(self, job: _Job, connection: Connection, peer: int, record: ThreadRecorder) -> None:
+        slot, step, push_id, pull_id = job.slot, job.step, job.push_id, job.pull_id
+        payload: Sequence[Bytes] = ()
+        flags = size_bytes = 0
+        if push_id:
             record.span(
-                Stage.SERIALIZE, self._encode, slot.record, step, slot.nbytes, start_ns, now_ns(), request, cpu_ns=cpu_ns
+                Stage.SERIALIZE, self._queue, slot.record, step, slot.nbytes, job.submitted_ns, now_ns(), push_id
             )  # fmt: skip
-        header = Header(Kind.PUSH, codec.flags, self._node.code, slot.shard.key, step, request, size_bytes)
+            codec = self._initial_codec if step == INITIAL_STEP else self._push_codec
+            flags = codec.flags
+            if codec.straight:
+                payload, size_bytes = slot.values.of(job.values), slot.nbytes
+            else:
+                payload = self._encoded(job, codec, record)
+                size_bytes = sum(memoryview(part).nbytes for part in payload)
+        header = Header(job.kind, flags, self._code, slot.shard.key, step, push_id or pull_id, size_bytes)
         start_ns = now_ns()
+        if pull_id:
+            record.span(Stage.SERIALIZE, self._queue, slot.record, step, 0, job.submitted_ns, start_ns, pull_id)
         connection.send(header, payload)
-        record.sent(
-            Verb.PUSH, Direction.REQUEST, slot.record, step, size_bytes, request, peer, start_ns, now_ns()
-        )  # fmt: skip
+        end_ns = now_ns()
+        if push_id:
+            record.sent(Verb.PUSH, Direction.REQUEST, slot.record, step, size_bytes, push_id, peer, start_ns, end_ns)
+            end_ns = start_ns  # a pull behind it takes no time of its own
+        if pull_id:
+            record.sent(Verb.PULL, Direction.REQUEST, slot.record, step, 0, pull_id, peer, start_ns, end_ns)
 
-    def _send_pull(self, job: _Job, connection: Connection, peer: int, record: ThreadRecorder) -> None:
-        slot, step, request = job.slot, job.step, job.pull_id
-        start_ns = now_ns()
-        record.span(Stage.SERIALIZE, self._queue, slot.record, step, 0, job.submitted_ns, start_ns, request)
-        connection.send(Header(Kind.PULL, 0, self._node.code, slot.shard.key, step, request, 0))
-        record.sent(Verb.PULL, Direction.REQUEST, slot.record, step, 0, request, peer, start_ns, now_ns())
+    def _encoded(self, job: _Job, codec: Codec, record: ThreadRecorder) -> list[Bytes]:
+        slot = job.slot
+        start_ns, start_cpu_ns = now_ns(), thread_cpu_ns()
+        payload = codec.encode(slot.compressor, job.values)
+        cpu_ns = thread_cpu_ns() - start_cpu_ns
+        record.span(
+            Stage.SERIALIZE, self._encode, slot.record, job.step, slot.nbytes, start_ns, now_ns(), job.push_id, cpu_ns=cpu_ns
+        )  # fmt: skip
+        return payload
 
     # Receiving: one thread a server.
 
@@ -235,7 +250,7 @@ class Client:
         )  # fmt: skip
         if buffer is not None:
             start_ns, start_cpu_ns = now_ns(), thread_cpu_ns()
-            self._reply_codec.decode([buffer.view], slot.places)
+            self._reply_codec.decode([buffer.view], slot.places.tensors)
             self._pool.give(buffer)
             cpu_ns = thread_cpu_ns() - start_cpu_ns
             record.span(
@@ -274,6 +289,6 @@ class _Arrival:
         slot = self._slots[header.key]
         self._codec.check(header.flags, header.size_bytes, slot.numel)
         if self._codec.straight:
-            return slot.views
+            return slot.places.views
         self.buffer = self._pool.take(header.size_bytes)
         return [self.buffer.view]

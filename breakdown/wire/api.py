@@ -28,6 +28,7 @@ class Kind(enum.IntEnum):
     PULL = 2  # no payload
     PULL_REPLY = 3
     ERROR = 4  # payload: UTF-8 text for the user
+    PUSH_PULL = 5  # a push and its pull in one frame
 
 
 class Header(NamedTuple):

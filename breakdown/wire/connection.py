@@ -29,15 +29,14 @@ class FramedConnection(Connection):
         self._recv_failure = ""
 
     def send(self, header: Header, payload: Sequence[Buffer] = ()) -> None:
-        head = framing.pack(header)
-        views = framing.payload_views(header, payload)
+        buffers = [memoryview(framing.pack(header)), *framing.payload_views(header, payload)]
         with self._sending:
             if self._closed:
                 raise self._closed_here()
             if self._send_failure:
                 raise WireError(self._send_failure)
             try:
-                self._write([memoryview(head), *views])
+                self._write(buffers)
             except WireError as error:
                 self._send_failure = str(error)
                 raise

@@ -18,7 +18,8 @@ MAGIC = b"BRKD"
 VERSION = 1
 GOODBYE = 255
 
-_HEADER = struct.Struct("!4sBBHIqqqQ")
+_HEADER = struct.Struct("!5sBHIqqqQ")
+_PREFIX = MAGIC + bytes([VERSION])
 HEADER_BYTES = _HEADER.size
 _KINDS = frozenset(Kind) | {GOODBYE}
 
@@ -32,7 +33,7 @@ def pack(header: Header) -> bytes:
     if header.kind not in _KINDS:
         raise WireError(f"a frame cannot be of kind {header.kind}: {header}.")
     try:
-        return _HEADER.pack(MAGIC, VERSION, *header)
+        return _HEADER.pack(_PREFIX, *header)
     except struct.error as error:
         raise WireError(f"a field of {header} does not fit the frame header: {error}.") from None
 
@@ -41,11 +42,11 @@ def unpack(data: Buffer, peer: str) -> Header:
     """The header in the first `HEADER_BYTES` bytes. Raises `WireError`, naming the peer, for anything that is not one."""
     if len(data) < HEADER_BYTES:
         raise WireError(f"{peer} sent {len(data)} bytes where a frame header of {HEADER_BYTES} bytes belongs.")
-    magic, version, *fields = _HEADER.unpack_from(data)
-    if magic != MAGIC:
-        raise WireError(f"{peer} sent {bytes(data[:8])!r} where a frame belongs: it does not speak this protocol.")
-    if version != VERSION:
-        raise WireError(f"{peer} speaks protocol version {version}, not {VERSION}. Install the same release on both.")
+    prefix, *fields = _HEADER.unpack_from(data)
+    if prefix != _PREFIX:
+        if not prefix.startswith(MAGIC):
+            raise WireError(f"{peer} sent {bytes(data[:8])!r} where a frame belongs: it does not speak this protocol.")
+        raise WireError(f"{peer} speaks protocol version {prefix[-1]}, not {VERSION}. Install the same release on both.")
     header = Header(*fields)
     if header.kind not in _KINDS:
         raise WireError(f"{peer} sent a frame of unknown kind {header.kind}.")
@@ -73,8 +74,12 @@ def byte_view(data: Buffer) -> memoryview:
 
 def payload_views(header: Header, payload: Sequence[Buffer]) -> list[memoryview]:
     """What there is to send: non-empty byte views. Raises `WireError` when they do not add up to `header.size_bytes`."""
-    views = [view for view in map(byte_view, payload) if view.nbytes]
-    total = sum(view.nbytes for view in views)
+    views, total = [], 0
+    for data in payload:
+        view = byte_view(data)
+        if view.nbytes:
+            views.append(view)
+            total += view.nbytes
     if total != header.size_bytes:
         raise WireError(f"the header announces {header.size_bytes} bytes, the payload to send has {total}.")
     return views
@@ -88,12 +93,13 @@ def places(header: Header, sink: Sink | None) -> Sequence[memoryview]:
     chosen = sink(header) if sink is not None else None
     if chosen is None:
         return [memoryview(bytearray(header.size_bytes))] if header.size_bytes else []
-    total = sum(view.nbytes for view in chosen)
-    if total != header.size_bytes:
-        raise WireError(f"the sink gave room for {total} bytes to a frame of {header.size_bytes}: {header}.")
+    total = 0
     for view in chosen:
         if view.readonly or not view.c_contiguous:
             raise WireError(f"the sink gave a view that is read-only or not contiguous to {header}.")
+        total += view.nbytes
+    if total != header.size_bytes:
+        raise WireError(f"the sink gave room for {total} bytes to a frame of {header.size_bytes}: {header}.")
     return chosen
 
 
@@ -101,7 +107,7 @@ def rest(views: Sequence[memoryview], done: int) -> list[memoryview]:
     """What is left of `views` after their first `done` bytes."""
     for index, view in enumerate(views):
         if done < view.nbytes:
-            return [view[done:] if done else view, *views[index + 1 :]]
+            return [byte_view(view)[done:] if done else view, *views[index + 1 :]]
         done -= view.nbytes
     return []
 

@@ -55,23 +55,20 @@ class TcpConnection(FramedConnection):
                 return None
             raise self._died()
         if arrived < framing.HEADER_BYTES:
-            self._fill([head[arrived:]], "header", arrived)
+            self._fill([head[arrived:]], framing.HEADER_BYTES, "header", arrived)
         header = framing.unpack(head, self._peer)
         if header.kind == framing.GOODBYE:
             self._ended = True
             return None
         payload = framing.places(header, sink)
         if header.size_bytes:
-            self._fill(payload, "payload", 0)
+            self._fill(payload, header.size_bytes, "payload")
             return Received(header, payload, first_byte_ns, now_ns())
         return Received(header, payload, first_byte_ns, first_byte_ns)
 
-    def _fill(self, views: Sequence[memoryview], part: str, before: int) -> None:
-        """Receives until `views` are full; `before` bytes of this part of the frame came earlier."""
-        size = before + sum(view.nbytes for view in views)
-        left = framing.rest([framing.byte_view(view) for view in views], 0)
-        arrived = before
-        while left:
+    def _fill(self, left: Sequence[memoryview], size: int, part: str, arrived: int = 0) -> None:
+        """Receives until `left` is full: the rest of a part of the frame that has `size` bytes, of which `arrived` came."""
+        while arrived < size:
             try:
                 # MSG_WAITALL: one system call, and one wait for the interpreter lock, for a whole payload.
                 if len(left) == 1:
@@ -83,7 +80,8 @@ class TcpConnection(FramedConnection):
             if count == 0:
                 raise self._cut(arrived, size, "this side closed it" if self._closed else "its process ended", part)
             arrived += count
-            left = framing.rest(left, count)
+            if arrived < size:
+                left = framing.rest(left, count)
 
     def _reason(self, error: OSError) -> str:
         return "this side closed the connection" if self._closed else (error.strerror or str(error))

@@ -19,7 +19,7 @@ from breakdown.backends.torch_ps import TorchPsBackend
 from breakdown.config.cell import Cell
 from breakdown.errors import ConfigError, TraceError
 from breakdown.model.identity import Node, Role, requester
-from breakdown.model.records import Verb
+from breakdown.model.records import Direction, Verb
 from breakdown.model.stages import REQUEST_OPS, Op
 from breakdown.record import tracefile
 from breakdown.record.layout import COLUMNS, Kind, bits_to_loss
@@ -211,6 +211,12 @@ def test_both_ends_of_every_message_join(traces: dict[Node, tracefile.TraceFile]
     assert keys == cut | {"fc1.bias", "fc2.bias", "fc3.weight", "fc3.bias"}
     trained = [row for row in sent.values() if int(row["step"]) >= 0]
     assert len(trained) == 20 * 2 * len(keys) * 3, "a push, a pull and an answer for each step, worker and key"
+    for (request, direction), row in sent.items():
+        if row["verb"] == Verb.PULL and row in trained and direction == Direction.REQUEST:
+            push, half = sent[int(str(request)) - 1, direction], received[request, direction]
+            assert push["verb"] == Verb.PUSH
+            assert row["start_ns"] == row["end_ns"] == push["start_ns"]
+            assert half["start_ns"] == half["end_ns"] == received[int(str(request)) - 1, direction]["end_ns"]
 
 
 def test_the_rows_of_each_request_are_its_chain(traces: dict[Node, tracefile.TraceFile]) -> None:
@@ -234,7 +240,6 @@ def test_the_rows_of_each_request_are_its_chain(traces: dict[Node, tracefile.Tra
     allowed = {
         (False, (*to_server, "server sum")),
         (False, (*to_server, "server sum", "server update")),
-        (True, (*to_server, *back)),
         (True, (*to_server, "server hold", *back)),
     }
     assert {(pull, normal(chain)) for pull, chain in kinds} == allowed

@@ -27,6 +27,21 @@ def test_bsp_answers_when_all_have_pushed() -> None:
     assert rule.on_pull(Pull(1, 0, 2))
 
 
+def test_a_pull_that_comes_with_its_push_waits_for_it_and_for_no_more_than_the_rule_asks() -> None:
+    rule = ready("bsp", 2)
+    first, second = Pull(0, 0, 2), Pull(1, 0, 4)
+    assert rule.on_push(0, 0, first) == (False, ())
+    assert rule.on_push(1, 0, second) == (True, (first, second))
+    assert ready("async", 2).on_push(0, 0, first) == (True, (first,))
+    rule = ready("ssp", 2, staleness=1)
+    assert rule.on_push(0, 0, first) == (True, (first,))
+    ahead = Pull(0, 1, 6)
+    assert rule.on_push(0, 1, ahead) == (True, ())
+    assert rule.on_push(1, 0, second) == (True, (ahead, second))
+    rule = consistency("bsp", 1)
+    assert rule.on_initial(0, Pull(0, -1, 2)) == (Pull(0, -1, 2),)
+
+
 def test_async_applies_and_answers_at_once() -> None:
     rule = ready("async", 2)
     for step in range(3):

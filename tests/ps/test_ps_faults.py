@@ -94,6 +94,11 @@ def test_the_same_frames_are_fine_when_they_keep_the_protocol(greeted: tuple[Run
         assert received.header.kind == Kind.PULL_REPLY
         assert received.header.step == step
         assert b"".join(received.payload) == bytes(40)
+    connection.send(frame(Kind.PUSH_PULL, step=1), [bytes(40)])
+    received = connection.recv()
+    assert received is not None
+    assert received.header.kind == Kind.PULL_REPLY
+    assert received.header.request_id == request_id(WORKER, 2), "the pull's id is the one after the push's"
 
 
 BAD_FRAMES = [
@@ -105,6 +110,8 @@ BAD_FRAMES = [
     (frame(Kind.PULL, step=0, size=0), "asks for step 0, but pushed only up to step -1"),
     (frame(Kind.PULL, size=4), "a pull of a carries 4 bytes"),
     (frame(Kind.PULL_REPLY), "may not send frames of kind 3"),
+    (frame(Kind.PUSH_PULL, size=8), "a: a frame of 8 bytes"),
+    (frame(Kind.PUSH_PULL, step=0), "a: worker-0 pushed step 0 before the initial parameters were set"),
     (frame(sender=SERVER.code), "names another sender"),
     (frame(Kind.ERROR), "unknown control message"),
 ]

@@ -47,7 +47,7 @@ def carry_out(shard: ShardState, actions: Sequence[Action]) -> list[tuple[Pull, 
 
 def sent(lent: Sequence[tuple[Pull, Version]]) -> None:
     for pull, version in lent:
-        version.readers.discard(pull.request_id)
+        version.done(pull.request_id)
 
 
 def values(version: Version) -> list[float]:
@@ -137,6 +137,23 @@ def test_bsp_needs_no_new_memory_after_the_first_rounds(update_on: str) -> None:
     assert len(seen) <= 3
 
 
+def test_the_memory_of_a_sum_is_free_once_all_workers_have_it_and_only_once() -> None:
+    shard, pool = state("bsp", 2, update_on="worker")
+    summed = buffer(pool, 1.0, 1.0, 1.0)
+    carry_out(shard, shard.on_push(0, 0, summed, Pull(0, 0, 1)))
+    lent = carry_out(shard, shard.on_push(1, 0, buffer(pool, 1.0, 1.0, 1.0), Pull(1, 0, 3)))
+    assert [pull.request_id for pull, _ in lent] == [1, 3]
+    sent(lent[:1])
+    taken = [pool.take(4 * SIZE) for _ in range(2)]
+    assert summed not in taken, "a reply may still be read from it"
+    sent(lent)
+    sent(lent)
+    assert pool.take(4 * SIZE) is summed
+    assert pool.take(4 * SIZE) is not summed
+    with pytest.raises(WireError, match="again after all workers had it"):
+        carry_out(shard, shard.on_pull(Pull(0, 0, 5)))
+
+
 @given(st.data(), st.sampled_from(["bsp", "async", "ssp"]), st.sampled_from(["server", "worker"]))
 def test_no_reply_in_flight_ever_changes(data: st.DataObject, name: str, update_on: str) -> None:
     """Random orders of pushes, pulls and slow senders; every reply carries the values that it had when it was lent."""
@@ -161,14 +178,16 @@ def test_no_reply_in_flight_ever_changes(data: st.DataObject, name: str, update_
         for pull, version, expected in in_flight[worker]:
             assert values(version) == expected
             if data.draw(st.booleans()):
-                version.readers.discard(pull.request_id)
+                version.done(pull.request_id)
         in_flight[worker].clear()
         pushed[worker] += 1
         gradient = buffer(pool, *(float(data.draw(st.integers(-3, 3))) for _ in range(SIZE)))
         waiting.add(worker)
-        note(carry_out(shard, shard.on_push(worker, pushed[worker], gradient)))
-        request = next(requests)
-        note(carry_out(shard, shard.on_pull(Pull(worker, pushed[worker], request))))
+        pull = Pull(worker, pushed[worker], next(requests))
+        together = data.draw(st.booleans())
+        note(carry_out(shard, shard.on_push(worker, pushed[worker], gradient, pull if together else None)))
+        if not together:
+            note(carry_out(shard, shard.on_pull(pull)))
         for flights in in_flight.values():
             for _, version, expected in flights:
                 assert values(version) == expected
