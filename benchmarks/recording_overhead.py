@@ -54,8 +54,8 @@ def mlp(hidden: int, batch_size: int, **fields: Any) -> Cell:
 CASES = (
     Case("single-5ms", mlp(512, 128, backend="single"), 5, 0.02),
     Case("single-50ms", mlp(1024, 400, backend="single"), 50, 0.01),
-    Case("torch_ps-1s2w-5ms", mlp(192, 64, backend="torch_ps", workers=2), 5, 0.02),
-    Case("torch_ps-1s2w-50ms", mlp(1024, 128, backend="torch_ps", workers=2), 50, 0.01),
+    Case("torch_ps-1s2w-5ms", mlp(192, 128, backend="torch_ps", workers=2), 5, 0.02),
+    Case("torch_ps-1s2w-50ms", mlp(1024, 220, backend="torch_ps", workers=2), 50, 0.01),
 )
 
 

@@ -51,6 +51,19 @@ def claims() -> str:
     return "\n".join(rows)
 
 
+def transports() -> str:
+    """What each transport and serialiser costs: a row a variant."""
+    found = json.loads((BENCHMARKS / "transport.json").read_text())["variants"]
+    rows = ["| transport, serialiser | goodput, MB/s | of a bare socket | CPU, s/GB |", "|---|---|---|---|"]
+    for name, columns in found.items():
+        goodput, share, cpu = (columns[column] for column in ("goodput_mb_s", "share_of_bare", "cpu_s_per_gb"))
+        rows.append(
+            f"| {name.replace('-', ', ')} | {goodput['median']:,.0f} [{goodput['low']:,.0f}, {goodput['high']:,.0f}] "
+            f"| {share['median']:.0%} | {cpu['median']:.2f} |"
+        )
+    return "\n".join(rows)
+
+
 def _row(claim: dict[str, Any], path: Path) -> str:
     value, unit = claim["value"], claim["unit"]
     shown = f"{value['median']:,.3g} {unit} [{value['low']:,.3g}, {value['high']:,.3g}]"
@@ -59,7 +72,7 @@ def _row(claim: dict[str, Any], path: Path) -> str:
     return f"| [{claim['what']}](results/benchmarks/{path.name}) | {shown} | {bound} | {holds} |"
 
 
-BLOCKS: dict[str, Callable[[], str]] = {"verdict": verdict, "machine": machine, "claims": claims}
+BLOCKS: dict[str, Callable[[], str]] = {"verdict": verdict, "machine": machine, "claims": claims, "transports": transports}
 
 
 def renewed(text: str) -> str:
