@@ -22,7 +22,7 @@ class Progress:
 
     def __call__(self, event: Event) -> None:
         width = len(str(event.total))
-        head = f"[{event.number:>{width}}/{event.total}] {event.label}, repetition {event.repetition}"
+        head = f"[{event.number:>{width}}/{event.total}] {event.label}, round {event.round}"
         if event.kind == "start":
             if self._console.is_terminal:
                 self._print(f"{escape(head)} …", end="\r")

@@ -37,7 +37,7 @@ class Event:
     kind: str
     label: str
     cell_id: str
-    repetition: int  # of this cell, from 1
+    round: int  # of the matrix, from 1. Run numbers in the files count on after failures
     number: int  # of the whole matrix, from 1
     total: int
     wall_s: float = 0.0
@@ -86,7 +86,7 @@ def run(experiment: Experiment, output: Path, existing: Existing, watch: Watcher
                 done += 1
                 watch(replace(event, kind="done", wall_s=wall_s))
             else:
-                failures.append(f"{state.cell_id}, repetition {repetition}: {error.splitlines()[0]}")
+                failures.append(f"{state.cell_id}, round {repetition}: {error.splitlines()[0]}")
                 watch(replace(event, kind="failed", wall_s=wall_s, error=error))
     return Outcome(output, done, tuple(failures))
 

@@ -51,8 +51,8 @@ def test_run_shows_progress_tables_and_verdict(measured: tuple[Path, Result]) ->
     folder, result = measured
     assert result.exit_code == 0, result.output
     lines = result.output.splitlines()
-    assert lines[0].startswith("[1/4] single 1 core, repetition 1: done in ")
-    assert lines[1].startswith("[2/4] torch_ps 1s2w bsp, repetition 1: done in ")
+    assert lines[0].startswith("[1/4] single 1 core, round 1: done in ")
+    assert lines[1].startswith("[2/4] torch_ps 1s2w bsp, round 1: done in ")
     assert "speedup" in result.output
     assert "COST" in result.output
     assert f"wrote {folder / 'report.html'}" in lines

@@ -54,7 +54,7 @@ def test_a_role_is_killed(tmp_path: Path, node: str) -> None:
     assert code == 1
     assert f"{node} was killed by SIGKILL after " in out
     assert f"Log: {log}" in out
-    assert f"breakdown: 1 repetition failed:\n{failed.path.name}, repetition 1: {node} was killed by SIGKILL" in err
+    assert f"breakdown: 1 repetition failed:\n{failed.path.name}, round 1: {node} was killed by SIGKILL" in err
     assert "Traceback" not in out + err
     (entry,) = failed.read()["runs"]
     assert (entry["status"], entry["log"]) == ("failed", f"log/run-0/{node}.log")

@@ -38,7 +38,7 @@ def measure(
 
 
 def kinds(events: Sequence[Event]) -> list[tuple[str, str, int, int]]:
-    return [(event.kind, event.label, event.repetition, event.number) for event in events]
+    return [(event.kind, event.label, event.round, event.number) for event in events]
 
 
 def only_cell(output: Path) -> CellFolder:
@@ -136,7 +136,7 @@ def test_a_failure_is_kept_and_the_next_cell_goes_on(tmp_path: Path) -> None:
     assert [event.kind for event in events] == ["start", "failed", "start", "done"] * 2
     assert outcome.done == 2
     assert len(outcome.failures) == 2
-    assert f"repetition 1: port {port} on 127.0.0.1 cannot be used" in outcome.failures[0]
+    assert f"round 1: port {port} on 127.0.0.1 cannot be used" in outcome.failures[0]
     (failed,) = output.glob("torch_ps*")
     runs = CellFolder(failed).read()["runs"]
     assert [(entry["run"], entry["status"]) for entry in runs] == [(0, "failed"), (1, "failed")]
