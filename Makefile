@@ -16,9 +16,11 @@ help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /: /' | awk -F': ' '{printf "  %-16s %s\n", $$1, $$2}'
 
 quickstart: $(CORE)  ## set up, measure one server and two workers against one machine, print why it is slower
+	$(BIN)/breakdown env create mxnet
 	$(BIN)/breakdown run experiments/quickstart.yaml --fresh
 
 test: $(DEV)  ## set up and run all tests
+	$(BIN)/breakdown env create mxnet
 	$(BIN)/python -m pytest
 
 check: lint types contracts  ## ruff, mypy --strict and the import contracts
@@ -58,25 +60,19 @@ $(DEV): $(CORE)
 	@$(PIP) install -r requirements/dev.txt
 	@touch $@
 
-MXNET_ENV := .envs/mxnet
-MXNET := $(MXNET_ENV)/.ready-$(shell sha256sum requirements/mxnet.txt | cut -c1-12)
-
-$(MXNET):
-	@rm -rf $(MXNET_ENV)
-	@$(PYTHON) -m venv $(MXNET_ENV)
-	@$(MXNET_ENV)/bin/pip --quiet --disable-pip-version-check install -r requirements/mxnet.txt
-	@touch $@
+MXNET_PYTHON := $(or $(BREAKDOWN_ENVS),$(ENV)/envs)/mxnet/bin/python
 
 readme: $(DEV)  ## write the measured blocks of the README anew from results/
 	$(BIN)/python docs/readme.py
 
-benchmarks: $(DEV) $(MXNET)  ## measure every claim that stands in results/benchmarks (about 15 minutes, on a quiet machine)
+benchmarks: $(DEV)  ## measure every claim that stands in results/benchmarks (about 15 minutes, on a quiet machine)
 	@$(PIP) install -r requirements/benchmarks.txt
+	$(BIN)/breakdown env create mxnet
 	-$(BIN)/python benchmarks/recorder.py
 	-$(BIN)/python benchmarks/recording_overhead.py
 	-$(BIN)/python benchmarks/transport.py
-	-$(BIN)/python benchmarks/ps_rounds.py --mxnet-python $(MXNET_ENV)/bin/python
+	-$(BIN)/python benchmarks/ps_rounds.py --mxnet-python $(MXNET_PYTHON)
 	-$(BIN)/python benchmarks/analysis.py
 
 clean:  ## remove the environments
-	rm -rf .env .envs
+	rm -rf .env

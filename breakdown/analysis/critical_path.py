@@ -112,8 +112,10 @@ def _labelled(graph: Graph, steps: Steps, counts: Ints, walk: walker.Walker) -> 
     handover, lost = kind == walker.HANDOVER, kind == walker.UNEXPLAINED
     shape = _take(graph.shape, row, WORK)
     stage = _take(rows.stage, row, Stage.OTHER)
+    stage[handover & (shape == HOLD) & (stage == Stage.WAIT)] = Stage.AGGREGATE
     stage[handover & (shape == BLOCK)] = Stage.PULL
-    stage[handover & (shape == HOLD)] = Stage.AGGREGATE
+    woken = np.flatnonzero(handover & (shape == BLOCK) & np.append(rows.operation, False)[_take(rows.cause, row, NONE)])
+    stage[woken] = rows.stage[graph.chains.row[graph.chains.stop[rows.cause[row[woken]]] - 1]]
     stage[lost] = Stage.OTHER
     op = _take(rows.op, row, NONE)
     op[handover], op[lost] = rows.ops.index(Op.HANDOVER), rows.ops.index(Op.UNEXPLAINED)

@@ -3,11 +3,13 @@
 Its edges, each from a moment to the one that had to come before it:
 
 - program order: what a thread did before this (`threads`: main threads, and those that serve a queue)
-- submit: the worker's main thread hands a request over (the start of the first row of its chain)
+- submit: the worker's main thread hands a request over (the start of the first row of its chain), or other work does
+  (that row is a queue with a `cause`)
 - chain: what happened to the same request before this (`chains`)
 - link: a message arrives after the messages that were sent before it on the same connection (`ahead`)
 - answer: a sleeping main thread wakes when its answer is complete (a block's `cause`)
-- release: a held request goes on when another request is aggregated (a hold's `cause`)
+- release: a held request goes on when another request is aggregated, an operation when what it depends on is complete (a
+  hold's `cause`)
 - pair: a pull is sent with, or right behind, the push of the same key, step and server (`push_of`)
 """
 
@@ -48,7 +50,7 @@ class Graph:
     rows: Rows
     shape: Ints  # by row
     threads: Sequences  # by thread: its activity. A message's half stands for its wire
-    chains: Sequences  # by request: what happened to it
+    chains: Sequences  # by request or operation: what happened to it
     ahead: Ints  # by wire: the row of the message that arrived before it on its connection; NONE
     push_of: Ints  # by request: of a pull its push, else itself; one more entry, for NONE
     main_of: Ints  # by request: the main thread of the worker that made it; NONE

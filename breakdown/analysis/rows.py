@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from breakdown.analysis.codes import MISSING, NONE, Ints, Long, Names, compact, integers, labels
-from breakdown.model.identity import NO_REQUEST, Node, Role, node_of
+from breakdown.model.identity import NO_REQUEST, OPERATION, Node, Role, node_of
 from breakdown.model.records import Direction, Verb
 from breakdown.model.stages import Op, Stage
 
@@ -59,6 +59,7 @@ class Rows:
     direction: Ints  # by wire
     requester: Ints  # by request: index of places, NONE for a node that cannot be
     request_run: Ints  # by request
+    operation: NDArray[np.bool_]  # by request: whether it is an operation of a node, which has no message
     ops: tuple[str, ...]
     keys: tuple[str, ...]
     places: tuple[Node, ...]
@@ -88,7 +89,7 @@ def read(tables: Tables) -> Rows:
     sender = _node_codes(messages, "sender_role", "sender_rank")
     receiver = _node_codes(messages, "receiver_role", "receiver_rank")
     span_run, message_run = spans["run"].to_numpy(), messages["run"].to_numpy()
-    (request, cause, asked), requesters, request_run = _requests(
+    (request, cause, asked), requesters, request_run, operation = _requests(
         (span_run, integers(spans["request_id"])), (span_run, integers(spans["cause_id"])),
         (message_run, integers(messages["request_id"])),
     )  # fmt: skip
@@ -109,6 +110,9 @@ def read(tables: Tables) -> Rows:
     wire_start = np.where(sent.known, sent.start_ns, np.where(received.known, received.start_ns, wire_end))
     op = ops.of(spans["op"])
     leg = _legs_of_spans(node >> 16, (op == ops.code(Op.DECODE)) | (op == ops.code(Op.BLOCK)))
+    if operation.any():  # their records are all of one place, whatever they are called
+        of_operation = np.append(operation, False)
+        leg[of_operation[request] | of_operation[cause] & (op == ops.code(Op.BLOCK))] = AT_ASKER
     far = direction == int(Direction.REPLY)
     wires = len(messages)
     end_ns = np.concatenate((integers(spans["end_ns"]), wire_end))
@@ -135,6 +139,7 @@ def read(tables: Tables) -> Rows:
         direction=direction,
         requester=place_of[requesters],
         request_run=request_run,
+        operation=operation,
         ops=ops.texts,
         keys=keys.texts,
         places=places,
@@ -152,8 +157,8 @@ def _legs_of_spans(role: Ints, of_answer: NDArray[np.bool_]) -> Ints:
     return np.where(role == int(Role.WORKER), leg, AT_SERVER).astype(np.int8)
 
 
-def _requests(*columns: tuple[Ints, Long]) -> tuple[list[Ints], Ints, Ints]:
-    """Codes of the requests in columns of (run, request id); for each code the node code that made it, and the run."""
+def _requests(*columns: tuple[Ints, Long]) -> tuple[list[Ints], Ints, Ints, NDArray[np.bool_]]:
+    """Codes of the requests in columns of (run, request id); by code the node code that made it, the run, and what it is."""
     asked = [ids > NO_REQUEST for _, ids in columns]
     ids = np.concatenate([column[1][mask] for column, mask in zip(columns, asked, strict=True)])
     runs = np.concatenate([column[0][mask] for column, mask in zip(columns, asked, strict=True)])
@@ -172,7 +177,8 @@ def _requests(*columns: tuple[Ints, Long]) -> tuple[list[Ints], Ints, Ints]:
         column[mask] = code[used : used + count]
         used += count
         out.append(column)
-    return out, np.where(node < _NODES, node, _NODES), made_by >> 24
+    operation: NDArray[np.bool_] = distinct % span & OPERATION == OPERATION
+    return out, np.where(node < _NODES, node, _NODES), made_by >> 24, operation
 
 
 def _places(*nodes: Ints) -> tuple[Ints, tuple[Node, ...]]:

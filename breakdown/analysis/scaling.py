@@ -16,8 +16,7 @@ from breakdown.analysis import bootstrap
 from breakdown.analysis.account import CellAccount
 from breakdown.analysis.findings import CellFinding, Cost, Interval
 
-SINGLE: Final = "single"
-"""The backend of a single node."""
+MXNET: Final = "mxnet"
 WHOLE_MACHINE: Final = 0
 """`cores_per_worker` of a single node that has all cores."""
 SAME_WORK: Final = ("workload", "workload_options", "batch_size", "optimizer", "compute")
@@ -35,7 +34,14 @@ class Baselines:
 
 
 def is_single(cell: CellFinding) -> bool:
-    return cell.config.get("backend") == SINGLE
+    """A cell without a parameter server."""
+    backend = cell.config.get("backend")
+    return backend == "single" or (backend == MXNET and cell.config.get("kvstore") == "local")
+
+
+def framework(config: Mapping[str, Any]) -> str:
+    """What computes a step. A cell's single node computes with the same."""
+    return MXNET if config.get("backend") == MXNET else "torch"
 
 
 def baselines(cell: CellAccount, accounts: Sequence[CellAccount]) -> Baselines:
@@ -44,7 +50,9 @@ def baselines(cell: CellAccount, accounts: Sequence[CellAccount]) -> Baselines:
     same = [
         other
         for other in accounts
-        if is_single(other.finding) and all(other.finding.config.get(name) == config.get(name) for name in SAME_WORK)
+        if is_single(other.finding)
+        and framework(other.finding.config) == framework(config)
+        and all(other.finding.config.get(name) == config.get(name) for name in SAME_WORK)
     ]
     by_cores = {other.finding.config.get("cores_per_worker"): other for other in same}
     return Baselines(by_cores.get(config.get("cores_per_worker")), by_cores.get(WHOLE_MACHINE))
@@ -108,8 +116,9 @@ def _names(families: Sequence[tuple[tuple[str, str], ...]]) -> dict[tuple[tuple[
     names = {}
     for family in families:
         fields = dict(family)
-        always = ("backend", "servers", "consistency")
-        head = [fields.get("backend", ""), f"{fields.get('servers', '?')}s", fields.get("consistency", "")]
+        how = "kvstore" if fields.get("backend") == MXNET else "consistency"
+        always = ("backend", "servers", "consistency", "kvstore")
+        head = [fields.get("backend", ""), f"{fields.get('servers', '?')}s", fields.get(how, "")]
         rest = [f"{name}={value}" for name, value in family if (name, value) not in common and name not in always]
         names[family] = " ".join(part for part in (*head, *rest) if part)
     return names

@@ -17,7 +17,7 @@ from breakdown.model.identity import Role
 from breakdown.model.records import Direction, Verb
 from breakdown.model.stages import Op
 
-_BUSY: Final = (Op.DECODE, Op.SUM, Op.UPDATE, Op.ENCODE)
+_BUSY: Final = (Op.DECODE, Op.SUM, Op.UPDATE, Op.LOCK, Op.LOCK_WAIT, Op.ENCODE)
 
 
 def loads(graph: Graph, steps: Steps) -> tuple[ServerLoad, ...]:

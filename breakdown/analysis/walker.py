@@ -95,7 +95,10 @@ class Walker:
             if self._now <= self._floor:
                 return
             if at == NONE:  # the moment at which the request was submitted
-                main, request = self._main_of[request], NONE
+                later = self._chain_row[self._chain_first[request]]
+                submitter = self._cause[later] if self._shape[later] == QUEUE else NONE
+                at = self._before(submitter)
+                main, request = (self._main_of[request], NONE) if at == NONE else (main, submitter)
                 continue
             later = self._chain_row[at]
             cause = self._cause[later]
@@ -106,7 +109,25 @@ class Walker:
             elif others and not self._foreign:
                 request, at = self._other_worker(request, at, cause)
             else:
-                request, at = cause, self._chain_stop[cause] - 1
+                request, at = cause, self._reached(cause)
+
+    def _before(self, request: int) -> int:
+        """The last entry of a request's chain that has begun before the current moment; NONE if there is none."""
+        if request == NONE:
+            return NONE
+        at = self._chain_stop[request] - 1
+        while at >= self._chain_first[request]:
+            if self._chain_start[at] < self._now:
+                return at
+            at -= 1
+        return NONE
+
+    def _reached(self, request: int) -> int:
+        """How far a request's chain has come at this moment: a way or a queue that it is still in is not behind it."""
+        at, first = self._chain_stop[request] - 1, self._chain_first[request]
+        while at > first and self._chain_end[at] > self._now and self._shape[self._chain_row[at]] in (QUEUE, WIRE):
+            at -= 1
+        return at
 
     def _other_worker(self, request: int, at: int, cause: int) -> tuple[int, int]:
         """Follows the push that released a hold back to the moment at which this worker's own push was done.
@@ -125,7 +146,7 @@ class Walker:
         floor = self._floor
         self._floor = max(floor, min(begin, self._now))
         self._foreign = FOREIGN
-        self._follow(NONE, cause, self._chain_stop[cause] - 1, self._chain_row[at])
+        self._follow(NONE, cause, self._reached(cause), self._chain_row[at])
         self._foreign = 0
         self._floor = floor
         return (request, at - 1) if own == NONE else (push, own)

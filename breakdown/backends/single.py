@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from breakdown.backends.api import Backend, RoleContext
+from breakdown.backends.api import RoleContext, ToolBackend
 from breakdown.backends.loop import train
 from breakdown.clock.clocks import now_ns, thread_cpu_ns
 from breakdown.config.cell import Cell
@@ -53,7 +53,7 @@ class LocalUpdate:
         """Nothing to end."""
 
 
-class SingleBackend(Backend):
+class SingleBackend(ToolBackend):
     """One process, worker 0."""
 
     def nodes(self, cell: Cell) -> tuple[Node, ...]:

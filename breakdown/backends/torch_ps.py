@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from breakdown.backends.api import Backend, RoleContext
+from breakdown.backends.api import RoleContext, ToolBackend
 from breakdown.backends.loop import train
 from breakdown.config.cell import Cell
 from breakdown.errors import ConfigError
@@ -75,7 +75,7 @@ class PsSynchronizer:
         return self._exchange
 
 
-class TorchPsBackend(Backend):
+class TorchPsBackend(ToolBackend):
     """A scheduler, S servers and W workers."""
 
     def nodes(self, cell: Cell) -> tuple[Node, ...]:

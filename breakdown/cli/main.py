@@ -20,6 +20,8 @@ COMMANDS = {
     "report": ("breakdown.cli.report", "Write a saved result's page and figures."),
     "compare": ("breakdown.cli.compare", "Put two saved results side by side."),
     "export": ("breakdown.cli.export", "Write a saved result in another program's format."),
+    "trace": ("breakdown.cli.trace", "Record a training of your own, then explain it."),
+    "env": ("breakdown.cli.env", "Make the environments that frameworks run in."),
     "doctor": ("breakdown.cli.doctor", "Try what works on this machine, and say how to get the rest."),
 }
 """Command -> module, which holds it under the name `command`, and its line in the list of commands."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 OptionValue = int | float | str | bool
 
-BACKENDS = ("single", "torch_ps")
+BACKENDS = ("single", "torch_ps", "mxnet")
 CONSISTENCIES = ("bsp", "async", "ssp")
 OPTIMIZERS = ("sgd", "momentum", "adam")
 UPDATE_PLACES = ("server", "worker")
@@ -20,6 +20,7 @@ PUSH_MOMENTS = ("ready", "end")
 PRIORITIES = ("fifo", "layer")
 COMPRESSIONS = ("none", "fp16", "2bit")
 TRANSPORTS = ("tcp", "zmq", "grpc", "inproc")
+KVSTORES = ("local", "dist_sync", "dist_async", "dist_device_sync", "p3store_dist")
 SERIALIZERS = ("raw", "pickle", "protobuf")
 
 
@@ -45,7 +46,7 @@ class Cell:
     staleness: int = 0  # ssp: how many steps the fastest worker may lead the slowest
     update_on: str = "server"
     sharding: str = "balanced"
-    split_bound_bytes: int = 4_000_000  # sharding split: keys above it are cut over all servers
+    split_bound_bytes: int = 4_000_000  # sharding split, and mxnet: keys above it are cut over all servers
     server_threads: int = 1  # handler threads a server, each owning some shards
     push_when: str = "ready"  # as soon as a gradient is ready, or all at the end of backward
     priority: str = "fifo"
@@ -55,6 +56,7 @@ class Cell:
     transport: str = "tcp"
     serializer: str = "raw"
     port: int = 0  # of the scheduler; 0: a free one
+    kvstore: str = "dist_sync"  # backend mxnet: its name of the store; it says the consistency, local is the single node
     # on what
     cores_per_worker: int = 1  # 0: all cores, not pinned. Also the number of compute threads
     server_cores: int = 0  # cores pinned for each server; 0: not pinned, shares what there is

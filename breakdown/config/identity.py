@@ -27,7 +27,15 @@ PS_FIELDS = frozenset(
 )  # fmt: skip
 """Fields that mean nothing to a single node."""
 
-_IN_HEAD = frozenset({"backend", "workers", "servers", "consistency", "staleness"})
+NOT_OF_MXNET = frozenset(
+    {
+        "consistency", "staleness", "sharding", "server_threads", "push_when", "priority", "bucket_bytes", "transport",
+        "serializer",
+    }
+)  # fmt: skip
+"""Fields that mean nothing to MXNet, which has ways of its own; its `kvstore` says the consistency."""
+
+_IN_HEAD = frozenset({"backend", "workers", "servers", "consistency", "staleness", "kvstore"})
 _SPEAKS_FOR_ITSELF = frozenset({"workload", "optimizer", "sharding", "compression", "transport", "serializer"})
 
 _LENGTH = frozenset({"seed", "steps", "warmup_steps"})
@@ -35,6 +43,11 @@ _LENGTH = frozenset({"seed", "steps", "warmup_steps"})
 
 _HASH_CHARACTERS = 8  # 32 bits: matrices have at most thousands of cells, and equal ids are refused when a file is read
 _MAX_ID_TEXT = 60
+
+
+def is_one_node(cell: Cell) -> bool:
+    """Whether there is no parameter server: the other cells are compared with it."""
+    return cell.backend == "single" or (cell.backend == "mxnet" and cell.kvstore == "local")
 
 
 def canonical(cell: Cell) -> dict[str, Any]:
@@ -71,11 +84,15 @@ def _meaningful(cell: Cell) -> dict[str, Any]:
     values = asdict(cell)
     values["workload_options"] = dict(cell.workload_options)
     silent = set(NOT_MEASURED)
-    if cell.backend == "single":
+    if is_one_node(cell):
         silent |= PS_FIELDS
+    if cell.backend == "mxnet":
+        silent |= NOT_OF_MXNET
+    else:
+        silent.add("kvstore")
     if cell.consistency != "ssp":
         silent.add("staleness")
-    if cell.sharding != "split":
+    if cell.backend != "mxnet" and cell.sharding != "split":
         silent.add("split_bound_bytes")
     if cell.compression != "2bit":
         silent.add("compression_threshold")
@@ -91,9 +108,12 @@ def _varies(name: str, cells: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def _head(cell: Cell) -> tuple[str, ...]:
-    if cell.backend == "single":
+    if is_one_node(cell):
         cores = cell.cores_per_worker
-        return ("single", "whole machine" if cores == 0 else f"{cores} core{'s' if cores > 1 else ''}")
+        who = (cell.backend,) if cell.backend == "single" else (cell.backend, cell.kvstore)
+        return (*who, "whole machine" if cores == 0 else f"{cores} core{'s' if cores > 1 else ''}")
+    if cell.backend == "mxnet":
+        return (cell.backend, f"{cell.servers}s{cell.workers}w", cell.kvstore)
     consistency = cell.consistency + (f" {cell.staleness}" if cell.consistency == "ssp" else "")
     return (cell.backend, f"{cell.servers}s{cell.workers}w", consistency)
 
@@ -101,7 +121,7 @@ def _head(cell: Cell) -> tuple[str, ...]:
 def _details(cell: Cell, told: Mapping[str, Any]) -> list[str]:
     parts = []
     for name, value in told.items():
-        if name in _IN_HEAD or (cell.backend == "single" and name == "cores_per_worker"):
+        if name in _IN_HEAD or (is_one_node(cell) and name == "cores_per_worker"):
             continue
         if name == "workload_options":
             parts += [f"{option}={_text(value[option])}" for option in sorted(value)]

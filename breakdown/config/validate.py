@@ -66,6 +66,7 @@ RULES: Mapping[str, Rule] = {
     "transport": Rule(str, choices=names.TRANSPORTS),
     "serializer": Rule(str, choices=names.SERIALIZERS),
     "port": Rule(int, low=0, high=65535),
+    "kvstore": Rule(str, choices=names.KVSTORES),
     "cores_per_worker": Rule(int, low=0),
     "server_cores": Rule(int, low=0),
     "record": Rule(bool),
@@ -106,10 +107,12 @@ def _conflicts(cell: Cell) -> list[tuple[str, str]]:
         found.append(
             ("workers", f"backend 'single' is one node: workers must be 1, not {cell.workers}. More need torch_ps.")
         )
-    if cell.backend != "single" and cell.transport == "inproc":
+    if cell.backend == "torch_ps" and cell.transport == "inproc":
         found.append(
             ("transport", "transport 'inproc' stays inside one process, but the roles are processes. Use tcp, zmq or grpc.")
         )
+    if cell.backend == "mxnet":
+        found += _mxnet_conflicts(cell)
     if cell.staleness and cell.consistency != "ssp":
         found.append(
             ("staleness", f"staleness {cell.staleness} needs consistency ssp, but consistency is {cell.consistency}.")
@@ -121,6 +124,38 @@ def _conflicts(cell: Cell) -> list[tuple[str, str]]:
                 f"update_on worker needs consistency bsp, not {cell.consistency}: "
                 "only the sum of all workers' gradients gives every worker the same parameters.",
             )
+        )
+    return found
+
+
+def _mxnet_conflicts(cell: Cell) -> list[tuple[str, str]]:
+    found = []
+    if cell.kvstore == "local" and cell.workers != 1:
+        found.append(
+            ("workers", f"kvstore 'local' is one node: workers must be 1, not {cell.workers}. More need dist_sync.")
+        )
+    consistency = "async" if cell.kvstore == "dist_async" else "bsp"
+    if cell.consistency not in ("bsp", consistency):
+        found.append(
+            (
+                "consistency",
+                f"with backend mxnet the kvstore says the consistency, and {cell.kvstore} is {consistency}, not "
+                f"{cell.consistency}. Leave consistency out, or set kvstore: dist_async for async.",
+            )
+        )
+    if cell.compression == "fp16":
+        found.append(("compression", "MXNet compresses to 2bit only. Set compression to none or 2bit."))
+    if cell.kvstore == "p3store_dist" and cell.compression != "none":
+        found.append(
+            ("compression", "kvstore p3store_dist has no compression: set compression: none, or kvstore: dist_sync.")
+        )
+    if cell.kvstore == "p3store_dist" and cell.update_on == "server":
+        found.append(
+            ("update_on", "kvstore p3store_dist updates on the worker: set update_on: worker, or kvstore: dist_sync.")
+        )
+    if cell.kvstore == "dist_async" and cell.update_on == "worker":
+        found.append(
+            ("update_on", "kvstore dist_async updates on the server only: set update_on: server, or kvstore: dist_sync.")
         )
     return found
 

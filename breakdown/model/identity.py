@@ -37,6 +37,8 @@ NO_REQUEST = 0
 """The request id of a span that belongs to no request."""
 
 _COUNTER_BITS = 40
+OPERATION = 3 << (_COUNTER_BITS - 2)
+"""The bits of an id that say that it is an operation's; see `operation_id`."""
 
 
 def node_of(code: int) -> Node:
@@ -45,8 +47,21 @@ def node_of(code: int) -> Node:
 
 
 def request_id(node: Node, counter: int) -> int:
-    """A request's id, unique in its run: the node that asked, and its own count from 1 (below 2**40). Fits an int64."""
+    """A request's id, unique in its run: the node that asked, and its own count from 1 (below 3 * 2**38). Fits an int64."""
     return (node.code << _COUNTER_BITS) | counter
+
+
+def operation_id(node: Node, number: int) -> int:
+    """The id of work that a node gave itself, such as an operation of a framework's engine: its own count (below 2**38).
+
+    Such work has a chain of records and can be a cause, like a request, but no message. Requests' ids stay below these.
+    """
+    return (node.code << _COUNTER_BITS) | OPERATION | number
+
+
+def is_operation(request: int) -> bool:
+    """Whether it is the id of an operation, not of a request."""
+    return request & OPERATION == OPERATION
 
 
 def requester(request: int) -> Node:

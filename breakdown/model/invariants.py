@@ -4,7 +4,7 @@
 2. Activity of one thread never overlaps: its spans, but for the states of requests (`stages.REQUEST_OPS`), and its halves of
    messages.
 3. Requests join: a message has both ends, and is not received before it was sent; the request that a span names, as its own
-   or as its cause, was asked by a message.
+   or as its cause, was asked by a message. An operation has no message: one that is a cause has a span of its own.
 4. A worker's steps follow on from each other: in order of their numbers, none twice, none before the last one's end.
 
 `breakdown.store.check` checks the same on whole tables.
@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import DefaultDict, Iterator, List, Sequence, Tuple, TypeVar
 
-from breakdown.model.identity import NO_REQUEST, Node
+from breakdown.model.identity import NO_REQUEST, Node, is_operation
 from breakdown.model.records import Direction, Message, Span, Step
 from breakdown.model.stages import REQUEST_OPS
 
@@ -77,9 +77,13 @@ def _loose(spans: Sequence[Span], messages: Sequence[Message]) -> Iterator[str]:
             yield f"{_message(message)} was received {early_ns} ns before it was sent"
         if message.direction == Direction.REPLY and (message.run, message.request_id) not in asked:
             yield f"{_message(message)} answers a request that nobody sent"
+    done = {(span.run, span.request_id) for span in spans}
     for span in spans:
         for name, request in (("request", span.request_id), ("cause", span.cause_id)):
-            if request != NO_REQUEST and (span.run, request) not in asked:
+            if is_operation(request):
+                if (span.run, request) not in done:
+                    yield f"{_of(span)} names the {name} {request}, an operation that nobody recorded"
+            elif request != NO_REQUEST and (span.run, request) not in asked:
                 yield f"{_of(span)} names the {name} {request}, which nobody sent"
 
 

@@ -48,7 +48,10 @@ class Span:
     """One piece of work of one thread, or one state of one request (`model.stages.REQUEST_OPS`).
 
     `request_id` joins all records of one request, at both ends. `cause_id` is the request whose answer (op `block`) or
-    whose aggregation (op `hold`) ended this wait: a typed edge of the dependency graph, recorded and never guessed.
+    whose aggregation (op `hold`) ended this wait: a typed edge of the dependency graph, recorded and never guessed. On the
+    first record of a request, a `queue`, it is the work that submitted the request (0: the main thread did). Either id may
+    also be that of an operation (`identity.operation_id`): work that a node's own engine was given, which is held until the
+    operation or the request that it depends on is complete.
     `cpu_ns` is the thread's own CPU time inside the span; what is missing to its duration is contention.
     """
 

@@ -42,7 +42,9 @@ class Op:
     SUM = "sum"  # aggregate
     BLOCK = "block"  # a worker's thread sleeps until the request in `cause_id` is answered
     QUEUE = "queue"  # a request waits for the thread that will serve it
-    HOLD = "hold"  # a request waits at the server until the request in `cause_id` releases it
+    HOLD = "hold"  # a request waits at the server until the request in `cause_id` releases it; so does an operation
+    LOCK = "python-lock"  # the part of an update that holds Python's lock; cut out of `update`
+    LOCK_WAIT = "python-lock-wait"  # the part of an update that waits for Python's lock
     # The next two are never recorded: the analysis names what it finds between records.
     WIRE = "wire"  # a message on its way
     HANDOVER = "handover"  # between two records of one request: waking the next thread, taking the interpreter's lock

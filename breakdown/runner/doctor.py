@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from breakdown.clock.clocks import now_ns
+from breakdown.errors import EnvironmentMissingError
+from breakdown.launch import environments
 from breakdown.runner import machine
 
 COMMAND_TIMEOUT_S = 30.0
@@ -95,14 +97,24 @@ def _compilers() -> Iterator[Check]:
 
 
 def _frameworks() -> Iterator[Check]:
-    for module, used_by in (("torch", "backends single and torch_ps"), ("mxnet", ""), ("tensorflow", "")):
-        tried = _run([sys.executable, "-c", f"import {module}; print({module}.__version__)"])
-        if tried.ok:
-            yield Check(module, True, tried.text)
-        elif used_by:
-            yield Check(module, False, tried.text, f"pip install {module}: {used_by} need it")
-        else:
-            yield Check(module, None, tried.text, "nothing to do: no backend of this version uses it")
+    tried = _import(sys.executable, "torch")
+    yield Check("torch", tried.ok, tried.text, "" if tried.ok else "pip install torch: backends single and torch_ps need it")
+    for name in environments.RECIPES:
+        yield _environment(name)
+    tried = _import(sys.executable, "tensorflow")
+    remedy = "" if tried.ok else "nothing to do: no backend of this version uses it"
+    yield Check("tensorflow", tried.ok or None, tried.text, remedy)
+
+
+def _environment(name: str) -> Check:
+    """A framework in an environment of its own: whether that is there, up to date, and imports."""
+    try:
+        home = environments.find(name)
+    except EnvironmentMissingError as error:
+        return Check(name, False, str(error).partition(" Make it:")[0], f"breakdown env create {name}")
+    tried = _import(str(home.python), name)
+    shown = f"{tried.text} in {home.path}"
+    return Check(name, tried.ok, shown, "" if tried.ok else f"breakdown env create {name} --python {sys.executable}")
 
 
 def _py_spy() -> Iterator[Check]:
@@ -139,6 +151,10 @@ def _clocks() -> Iterator[Check]:
 
 
 _CHECKS: Sequence[Callable[[], Iterator[Check]]] = (_cores, _network, _compilers, _frameworks, _py_spy, _clocks)
+
+
+def _import(python: str, module: str) -> _Tried:
+    return _run([python, "-W", "ignore", "-c", f"import {module}; print({module}.__version__)"])
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,16 @@ import secrets
 import socket
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import breakdown
+from breakdown.backends.api import Home, Start
 from breakdown.config.cell import Cell
 from breakdown.errors import RunError
+from breakdown.launch import environments
 from breakdown.launch.plan import ProcessPlan, RunPlan
 from breakdown.model.identity import Role
 from breakdown.runner.implementation import backend
@@ -56,19 +59,34 @@ def remove_specs(raw_dir: Path) -> None:
 
 
 def check(cell: Cell) -> None:
-    """What only the upper rooms know about a cell: its workload and options. Raises `ConfigError`."""
+    """What only the upper rooms know about a cell: its workload, options and backend. Raises `ConfigError`."""
     workloads.complete(cell.workload, cell.workload_options)
+    backend(cell.backend).check(cell)
 
 
 def prepare(cell: Cell, cell_id: str, run: int, folder: CellFolder, available: Sequence[int]) -> Prepared:
-    """Plans repetition `run`. `available`: the cores of the machine. Raises `RunError` when the cell's port is taken."""
-    placement = place(backend(cell.backend).nodes(cell), cell, available)
+    """Plans repetition `run`. `available`: the cores of the machine.
+
+    Raises `RunError` when the cell's port is taken, `EnvironmentMissingError` when the backend's environment is not there.
+    """
+    implementation = backend(cell.backend)
+    home = home_of(implementation.environment)
+    placement = place(implementation.nodes(cell), cell, available)
     needs_rendezvous = any(one.node.role is Role.SCHEDULER for one in placement.places)
-    rendezvous = f"{cell.transport}://{HOST}:{_port(cell.port)}" if needs_rendezvous else ""
-    shared = {"cell": asdict(cell), "run": run, "rendezvous": rendezvous, "token": secrets.token_hex(16)}
+    scheduler_port, *ports = (
+        _ports(cell.port, len(placement.places)) if needs_rendezvous else [0] * (1 + len(placement.places))
+    )
+    rendezvous = f"{cell.transport}://{HOST}:{scheduler_port}" if needs_rendezvous else ""
+    shared = {
+        "cell": asdict(cell),
+        "workload_options": workloads.complete(cell.workload, cell.workload_options),
+        "run": run,
+        "rendezvous": rendezvous,
+        "token": secrets.token_hex(16),
+    }
     processes = []
     specs: dict[Path, Mapping[str, Any]] = {}
-    for one in placement.places:
+    for one, port in zip(placement.places, ports, strict=True):
         path = folder.raw_dir(run) / f"{one.node}.json"
         trace = folder.raw_file(run, one.node)
         specs[path] = {
@@ -78,28 +96,55 @@ def prepare(cell: Cell, cell_id: str, run: int, folder: CellFolder, available: S
             "threads": one.threads,
             "trace": str(trace),
         }
-        processes.append(_process(one, path, folder.log_dir(run) / f"{one.node}.log"))
+        start = Start(
+            cell=cell,
+            run=run,
+            node=one.node,
+            spec=path,
+            traces=folder.raw_dir(run),
+            host=HOST,
+            scheduler_port=scheduler_port,
+            port=port,
+            threads=one.threads,
+            home=home,
+        )
+        command = implementation.command(start)
+        env = {**_environment(one), **command.env}
+        processes.append(ProcessPlan(one.node, command.argv, env, one.cores, folder.log_dir(run) / f"{one.node}.log"))
     plan = RunPlan(cell_id, run, tuple(processes), cell.timeout_s, placement.notes)
     return Prepared(plan, specs)
 
 
-def _process(one: Place, spec: Path, log: Path) -> ProcessPlan:
-    env = {variable: str(one.threads) for variable in THREAD_VARIABLES}
-    env["PYTHONFAULTHANDLER"] = "1"  # a crash in native code leaves its stack in the log
-    argv = (sys.executable, "-m", "breakdown.runner.role", str(spec))
-    return ProcessPlan(one.node, argv, env, one.cores, log)
+def home_of(environment: str | None) -> Home:
+    """Where the roles of a backend run. Raises `EnvironmentMissingError` with the command that makes the environment."""
+    if environment is None:
+        return Home(Path(sys.executable), Path(breakdown.__file__).parents[1])
+    found = environments.find(environment)
+    return Home(found.python, found.home, found.library)
 
 
-def _port(wanted: int) -> int:
-    """The wanted port, or a free one. Raises `RunError` when it is taken."""
-    with socket.socket() as probe:
-        # A port in TIME_WAIT from the last repetition is free for us; one that somebody listens on is not.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, wanted))
-        except OSError as error:
-            raise RunError(
-                f"port {wanted} on {HOST} cannot be used: {error.strerror}. "
-                "End the program that holds it, or set port: 0 to take a free one."
-            ) from error
-        return int(probe.getsockname()[1])
+def _environment(one: Place) -> dict[str, str]:
+    """What every role process is given."""
+    threads = {variable: str(one.threads) for variable in THREAD_VARIABLES}
+    return {**threads, "PYTHONFAULTHANDLER": "1"}  # a crash in native code leaves its stack in the log
+
+
+def _ports(wanted: int, others: int) -> list[int]:
+    """The wanted port (0: a free one), and `others` further free ones, ascending. Raises `RunError` when it is taken."""
+    with ExitStack() as held:
+        first, *rest = (_bound(port, held) for port in (wanted, *[0] * others))
+        return [first, *sorted(rest)]
+
+
+def _bound(wanted: int, held: ExitStack) -> int:
+    probe = held.enter_context(socket.socket())
+    # A port in TIME_WAIT from the last repetition is free for us; one that somebody listens on is not.
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        probe.bind((HOST, wanted))
+    except OSError as error:
+        raise RunError(
+            f"port {wanted} on {HOST} cannot be used: {error.strerror}. "
+            "End the program that holds it, or set port: 0 to take a free one."
+        ) from error
+    return int(probe.getsockname()[1])

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from breakdown.model.identity import NO_REQUEST
+from breakdown.model.identity import NO_REQUEST, OPERATION
 from breakdown.model.records import Direction
 from breakdown.model.stages import REQUEST_OPS
 from breakdown.store.frames import integers
@@ -59,10 +59,20 @@ def _loose(spans: pd.DataFrame, messages: pd.DataFrame) -> Iterator[str]:
     asked = pd.MultiIndex.from_frame(messages.loc[requests, ["run", "request_id"]])
     unasked = ~pd.MultiIndex.from_frame(messages[["run", "request_id"]]).isin(asked)
     yield from _sentence("replies answer a request that nobody sent", messages, ~requests & unasked)
+    done = pd.MultiIndex.from_frame(spans.loc[_of_operations(spans["request_id"]), ["run", "request_id"]])
     for column in ("request_id", "cause_id"):
-        named = spans.loc[spans[column] != NO_REQUEST]
+        of_operation = _of_operations(spans[column])
+        named = spans.loc[(spans[column] != NO_REQUEST) & ~of_operation]
         unknown = ~pd.MultiIndex.from_frame(named[["run", column]]).isin(asked)
         yield from _sentence(f"spans name a {column} that nobody sent", named, unknown)
+        named = spans.loc[of_operation]
+        unknown = ~pd.MultiIndex.from_frame(named[["run", column]]).isin(done)
+        yield from _sentence(f"spans name an operation as {column} that nobody recorded", named, unknown)
+
+
+def _of_operations(ids: pd.Series[int]) -> npt.NDArray[np.bool_]:
+    of_operation: npt.NDArray[np.bool_] = integers(ids) & OPERATION == OPERATION
+    return of_operation
 
 
 def _disordered(steps: pd.DataFrame) -> Iterator[str]:

@@ -1,8 +1,12 @@
-"""Turns the raw traces of one repetition into rows of the cell's tables. Collecting a run again replaces its rows."""
+"""Turns the raw traces of one repetition into rows of the cell's tables. Collecting a run again replaces its rows.
+
+A node may have several traces (`worker-0.trace` and `worker-0.native.trace`): see `store.join`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +24,13 @@ from breakdown.record.tracefile import TraceFile
 from breakdown.record.tracefile import read as read_trace
 from breakdown.store import arrow
 from breakdown.store.clocks import NOTE, clock_entry
-from breakdown.store.decode import Rows, Vocabulary, node_of_trace, rows
+from breakdown.store.decode import NO_NAMES, Rows, Vocabulary, node_of_trace, rows
 from breakdown.store.files import read_json, write_json
 from breakdown.store.folder import CellFolder
+from breakdown.store.join import is_native, join
+from breakdown.store.keys import names_of_keys
 from breakdown.store.messages import message_table
+from breakdown.store.operations import resolve
 
 WARNING_NOTE = "warning"
 """The trace note by which a process tells the user something; its value is the text."""
@@ -45,47 +52,74 @@ def collect(folder: CellFolder, run: int) -> CollectReport:
     """
     traces, warnings = _read_all(folder.raw_dir(run))
     vocabulary = Vocabulary()
-    decoded = {kind: [(node, rows(trace, kind, vocabulary)) for node, trace in traces] for kind in _ROW_KINDS}
+    names = names_of_keys(trace for own in traces.values() for trace in own)
+    by_node = {
+        node: join(own, [_rows(trace, vocabulary, names) for trace in own], vocabulary) for node, own in traces.items()
+    }
+    by_node = dict(resolve(by_node, vocabulary))
+    decoded = {kind: [(node, found[kind]) for node, found in by_node.items()] for kind in _ROW_KINDS}
     messages, message_warnings = message_table(decoded[Kind.SENT], decoded[Kind.RECEIVED], run, vocabulary)
     arrow.append(folder.table("messages"), "messages", messages, run)
     arrow.append(folder.table("spans"), "spans", _span_table(decoded[Kind.SPAN], run, vocabulary), run)
     arrow.append(folder.table("steps"), "steps", _step_table(decoded[Kind.STEP], run, vocabulary), run)
-    clock, clock_warnings = clock_entry(traces)
+    clock, clock_warnings = clock_entry([(node, _clocked(own)) for node, own in traces.items()])
     _add_run(folder.clock, run, clock)
-    notes = {
-        str(node): [list(note) for note in trace.notes if note[0] not in (NOTE, WARNING_NOTE)] for node, trace in traces
+    noted = {node: [note for trace in own for note in trace.notes] for node, own in traces.items()}
+    kept = {
+        str(node): [list(note) for note in found if note[0] not in (NOTE, WARNING_NOTE)] for node, found in noted.items()
     }
-    _add_run(folder.notes, run, {node: found for node, found in notes.items() if found})
-    for node, trace in traces:
-        warnings += trace.warnings
-        warnings += [f"{node}: {value}" for name, value in trace.notes if name == WARNING_NOTE]
-        left_out = sum(found.left_out for kind in _ROW_KINDS for owner, found in decoded[kind] if owner == node)
+    _add_run(folder.notes, run, {node: found for node, found in kept.items() if found})
+    for node, own in traces.items():
+        warnings += [warning for trace in own for warning in trace.warnings]
+        warnings += [f"{node}: {value}" for name, value in noted[node] if name == WARNING_NOTE]
+        left_out = sum(found.left_out for found in by_node[node].values())
         if left_out:
             warnings.append(f"{node}: {left_out} records were left out: their stage, op, key or peer has no name")
-        Path(trace.path).unlink()
+        for trace in own:
+            Path(trace.path).unlink()
     with suppress(OSError):  # an unreadable trace keeps the folder
         folder.raw_dir(run).rmdir()
         folder.raw_dir(run).parent.rmdir()
-    costs = {str(node): float(trace.meta["cost_ns_per_span"]) for node, trace in traces}
+    costs = {str(node): _cost_ns_per_span(own) for node, own in traces.items()}
     return CollectReport((*warnings, *message_warnings, *clock_warnings), costs)
 
 
 _ROW_KINDS = (Kind.SPAN, Kind.SENT, Kind.RECEIVED, Kind.STEP)
 
 
-def _read_all(raw: Path) -> tuple[list[tuple[Node, TraceFile]], list[str]]:
-    """The readable traces in order of role and rank, and a warning for each of the others."""
-    traces, warnings = [], []
+def _rows(trace: TraceFile, vocabulary: Vocabulary, names: Mapping[str, str]) -> Mapping[Kind, Rows]:
+    """All rows of a trace, by kind."""
+    known = names if is_native(trace) else NO_NAMES
+    return {kind: rows(trace, kind, vocabulary, known) for kind in _ROW_KINDS}
+
+
+def _read_all(raw: Path) -> tuple[dict[Node, list[TraceFile]], list[str]]:
+    """The readable traces by node, in order of role and rank, and a warning for each of the others."""
+    traces: dict[Node, list[TraceFile]] = {}
+    warnings = []
     for path in sorted(raw.glob("*.trace")):
         try:
             trace = read_trace(str(path))
-            traces.append((node_of_trace(trace), trace))
+            traces.setdefault(node_of_trace(trace), []).append(trace)
         except TraceError as error:
             warnings.append(str(error))
     if not traces:
         found = f": {' '.join(warnings)}" if warnings else "; no process got as far as recording. Read the log files."
         raise TraceError(f"there is no trace to collect in {raw}{found}")
-    return sorted(traces, key=lambda pair: pair[0]), warnings
+    return {node: traces[node] for node in sorted(traces)}, warnings
+
+
+def _clocked(traces: Sequence[TraceFile]) -> TraceFile:
+    """Of a node's traces the one that holds clock pings; all are of one kernel."""
+    return max(traces, key=lambda trace: any(name == NOTE for name, _ in trace.notes))
+
+
+def _cost_ns_per_span(traces: Sequence[TraceFile]) -> float:
+    """Of a node's recorders, each weighed by how much it recorded."""
+    counts = [sum(block.count for block in trace.blocks) for trace in traces]
+    costs = [float(trace.meta["cost_ns_per_span"]) for trace in traces]
+    recorded = sum(counts)
+    return sum(map(operator.mul, costs, counts)) / recorded if recorded else max(costs)
 
 
 def _span_table(parts: Sequence[tuple[Node, Rows]], run: int, vocabulary: Vocabulary) -> pa.Table:

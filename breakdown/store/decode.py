@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,9 @@ MAIN_THREAD = "main"
 """The thread that steps belong to."""
 
 
+NO_NAMES: Mapping[str, str] = {}
+
+
 class Vocabulary:
     """Texts and the codes that stand for them in columns."""
 
@@ -31,6 +34,12 @@ class Vocabulary:
     def codes(self, texts: Iterable[str]) -> Ints:
         """A code for each text; equal texts share one."""
         return np.array([self._codes.setdefault(text, len(self._codes)) for text in texts], dtype=np.int64)
+
+    def alphabetical(self, codes: Ints) -> Ints:
+        """Numbers that sort as the texts of these codes do."""
+        ranks = np.empty(len(self._codes), dtype=np.int64)
+        ranks[np.argsort(np.array(list(self._codes), dtype=object), kind="stable")] = np.arange(len(self._codes))
+        return ranks[codes]
 
     def column(self, codes: Ints) -> pa.DictionaryArray:
         """The texts of these codes, dictionary-encoded; the dictionary holds those that occur, in order of their codes."""
@@ -58,8 +67,8 @@ def node_of_trace(trace: TraceFile) -> Node:
         raise TraceError(f"{trace.path} does not say whose it is: {error} in its first block.") from error
 
 
-def rows(trace: TraceFile, kind: Kind, vocabulary: Vocabulary) -> Rows:
-    """All rows of one kind in a trace."""
+def rows(trace: TraceFile, kind: Kind, vocabulary: Vocabulary, names: Mapping[str, str] = NO_NAMES) -> Rows:
+    """All rows of one kind in a trace. `names`: what some of its texts are to be called."""
     width = len(COLUMNS[kind])
     parts, threads = [], []
     for thread, name in sorted(_threads(trace, kind).items(), key=lambda item: item[1]):
@@ -75,7 +84,8 @@ def rows(trace: TraceFile, kind: Kind, vocabulary: Vocabulary) -> Rows:
     table = np.concatenate(parts) if parts else np.empty((0, width), dtype=np.int64)
     columns = {name: table[:, place] for place, name in enumerate(COLUMNS[kind])}
     columns["thread"] = np.concatenate(threads) if threads else np.empty(0, dtype=np.int64)
-    return _named(_checked(columns, len(trace.names)), trace, vocabulary)
+    texts = [names.get(text, text) for text in trace.names]
+    return _named(_checked(columns, len(texts)), texts, vocabulary)
 
 
 def _threads(trace: TraceFile, kind: Kind) -> Mapping[int, str]:
@@ -98,7 +108,7 @@ def _checked(columns: dict[str, Ints], names: int) -> Rows:
     return Rows(columns, kept, count - kept)
 
 
-def _named(found: Rows, trace: TraceFile, vocabulary: Vocabulary) -> Rows:
-    codes = vocabulary.codes(trace.names)
+def _named(found: Rows, texts: Sequence[str], vocabulary: Vocabulary) -> Rows:
+    codes = vocabulary.codes(texts)
     named = {name: codes[found.columns[name]] for name in ("op", "key") if name in found.columns}
     return Rows({**found.columns, **named}, found.count, found.left_out)

@@ -13,6 +13,9 @@ from breakdown.store.arrow import nullable, table
 from breakdown.store.decode import Ints, Rows, Vocabulary
 
 _SHARED = ("verb", "direction", "key", "step", "size_bytes", "request_id")  # what both halves say
+NO_STEP = -1
+"""The step of a half whose recorder did not know it: then the other half's counts. So does its key, if it is empty."""
+NOTHING = np.iinfo(np.int64).min  # equals no value of a column
 _OWN = ("start_ns", "end_ns", "thread", "node", "peer")  # what each says for itself
 
 
@@ -27,7 +30,7 @@ def message_table(
     out, into = _halves(sent), _halves(received)
     first, second, reused = _places(out, into)
     count = 1 + int(max(first.max(initial=-1), second.max(initial=-1)))
-    no_thread = vocabulary.codes([""])[0]
+    no_thread = no_key = vocabulary.codes([""])[0]
 
     def spread(place: Ints, values: Ints, filling: int = 0) -> Ints:
         column = np.full(count, filling, dtype=np.int64)
@@ -38,7 +41,9 @@ def message_table(
     receiver = {name: spread(second, into[name], no_thread if name == "thread" else 0) for name in (*_SHARED, *_OWN)}
     is_sent = spread(first, np.ones_like(first)).astype(bool)
     is_received = spread(second, np.ones_like(second)).astype(bool)
-    shared = {name: np.where(is_sent, sender[name], receiver[name]) for name in _SHARED}
+    unknown = {"step": NO_STEP, "key": no_key}
+    told = {name: is_sent & (sender[name] != unknown.get(name, NOTHING)) for name in _SHARED}
+    shared = {name: np.where(told[name] | ~is_received, sender[name], receiver[name]) for name in _SHARED}
     sender_node = np.where(is_sent, sender["node"], receiver["peer"])
     receiver_node = np.where(is_received, receiver["node"], sender["peer"])
 
@@ -75,7 +80,7 @@ def message_table(
     both = is_sent & is_received
     differ = np.zeros(count, dtype=bool)
     for name in ("verb", "key", "step", "size_bytes"):
-        differ |= sender[name] != receiver[name]
+        differ |= told[name] & (sender[name] != receiver[name]) & (receiver[name] != unknown.get(name, NOTHING))
     alone = ~both & (shared["request_id"] != NO_REQUEST)
     return found, _warnings(int(alone.sum()), int((both & differ).sum()), reused, count)
 

@@ -58,7 +58,7 @@ def test_an_unknown_command_lists_the_known() -> None:
     found = call("rnu")
     assert found.exit_code == 2
     assert (
-        "unknown command 'rnu'. Did you mean 'run'? Known: run, plan, explain, report, compare, export, doctor."
+        "unknown command 'rnu'. Did you mean 'run'? Known: run, plan, explain, report, compare, export, trace, env, doctor."
         in found.stderr
     )
 

@@ -1,0 +1,1 @@
+"""Apache MXNet 1.9.1: its own processes in an environment of their own, and what is loaded into them to record."""

@@ -1,0 +1,213 @@
+"""Hooks for a user's own MXNet program: what is called from its main thread, told to a `watcher`.
+
+`install` runs when Python starts and only waits for the program to import mxnet. Nothing is hooked in a scheduler or server:
+there the native recorder sees all. Runs in the user's environment: standard library and breakdown's errors, model, clock and
+record only.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import importlib.abc
+import importlib.machinery
+import os
+import sys
+from typing import Any, Callable, Iterator, List, Optional
+
+TRACES_VARIABLE, WARMUP_VARIABLE = "BREAKDOWN_TRACE_DIR", "BREAKDOWN_WARMUP_STEPS"
+
+
+def install() -> None:
+    """Waits for `import mxnet`, where the process is to be recorded."""
+    if os.environ.get(TRACES_VARIABLE) and os.environ.get("DMLC_ROLE", "worker") == "worker":
+        sys.meta_path.insert(0, _AfterImport("mxnet", _hook))
+
+
+class _AfterImport(importlib.abc.MetaPathFinder):
+    """Finds a module as the others do, and calls a function when it has been executed."""
+
+    def __init__(self, name: str, then: Callable[[Any], None]) -> None:
+        self._name = name
+        self._then = then
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> Optional[importlib.machinery.ModuleSpec]:
+        if name != self._name:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is None or spec.loader is None:
+            return spec
+        execute, then = spec.loader.exec_module, self._then
+
+        def exec_module(module: Any) -> None:
+            execute(module)
+            then(module)
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+def _hook(mx: Any) -> None:
+    try:
+        from breakdown.backends.mxnet.native_step import step_setter
+        from breakdown.backends.mxnet.watcher import Finder, Watcher
+        from breakdown.record import marker
+
+        watcher = Watcher(os.environ[TRACES_VARIABLE], int(os.environ.get(WARMUP_VARIABLE, "0")), step_setter())
+        atexit.register(watcher.close)
+        marker.listen(functools.partial(watcher.ends_step, Finder.MARK))
+        _Hooks(mx, watcher, Finder.TRAINER).install()
+    except Exception as error:  # whatever happens here, the user's program must run
+        print(f"breakdown: this process's main thread is not recorded: {error!r}", file=sys.stderr)
+
+
+class _Hooks:
+    """Replaces methods of MXNet's classes by ones that tell the watcher."""
+
+    def __init__(self, mx: Any, watcher: Any, finder: Any) -> None:
+        from breakdown.model.stages import Op, Stage
+
+        self._mx = mx
+        self._watcher = watcher
+        self._finder = finder
+        self._load, self._forward = (Stage.INPUT, Op.LOAD), (Stage.COMPUTE, Op.FORWARD)
+        self._backward, self._submit = (Stage.COMPUTE, Op.BACKWARD), (Stage.SERIALIZE, "submit")
+        self._names: dict[str, str] = {}  # a parameter's number in the store -> its name
+
+    def install(self) -> None:
+        mx, trainer, module = self._mx, self._mx.gluon.Trainer, self._mx.mod.Module
+        self._hook_scope(mx.autograd._RecordingStateScope)
+        self._wrap(mx.nd.NDArray, "backward", self._backward, before=self._sees_loss)
+        self._wrap(mx.autograd, "backward", self._backward)
+        self._wrap(mx.io.DataIter, "__next__", self._load)
+        self._hook_loader(mx.gluon.data.DataLoader)
+        self._wrap(trainer, "step", self._submit, after=self._trainer_steps)
+        self._wrap(trainer, "allreduce_grads", self._submit)
+        self._wrap(trainer, "update", self._submit, after=self._trainer_steps)
+        self._wrap(module, "forward", self._forward, before=self._sees_batch)
+        self._wrap(module, "backward", self._backward)
+        self._wrap(module, "update", self._submit, after=lambda *_: self._watcher.ends_step(self._finder))
+        self._hook_store(mx.kvstore.KVStore)
+
+    def _wrap(
+        self,
+        owner: Any,
+        name: str,
+        what: Any,
+        before: Optional[Callable[..., None]] = None,
+        after: Optional[Callable[..., None]] = None,
+    ) -> None:
+        """`before` and `after` get the call's arguments."""
+        real, watcher = getattr(owner, name), self._watcher
+
+        @functools.wraps(real)
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            if not watcher.enter(*what):
+                return real(*args, **kwargs)
+            try:
+                if before is not None:
+                    before(*args, **kwargs)
+                result = real(*args, **kwargs)
+            finally:
+                watcher.leave()
+            if after is not None:
+                after(*args, **kwargs)
+            return result
+
+        setattr(owner, name, watched)
+
+    def _hook_scope(self, scope: Any) -> None:
+        """`with autograd.record():` is the forward pass."""
+        enter, leave, watcher, what = scope.__enter__, scope.__exit__, self._watcher, self._forward
+
+        def entered(self: Any) -> Any:
+            self._breakdown = bool(self._enter_is_record) and watcher.enter(*what)
+            return enter(self)
+
+        def left(self: Any, *error: Any) -> Any:
+            if self._breakdown:
+                watcher.leave()
+            return leave(self, *error)
+
+        scope.__enter__, scope.__exit__ = entered, left
+
+    def _hook_loader(self, loader: Any) -> None:
+        real, watcher, what = loader.__iter__, self._watcher, self._load
+
+        def timed(self: Any) -> Iterator[Any]:
+            batches = real(self)
+            while True:
+                entered = watcher.enter(*what)
+                try:
+                    batch = next(batches)
+                except StopIteration:
+                    return
+                finally:
+                    if entered:
+                        watcher.leave()
+                yield batch
+
+        loader.__iter__ = timed
+
+    def _hook_store(self, store: Any) -> None:
+        init = store.__init__
+        watcher = self._watcher
+
+        def made(self: Any, handle: Any) -> None:
+            init(self, handle)
+            watcher.note("kvstore", self.type)
+            if "dist" in self.type:
+                watcher.rank = self.rank
+
+        store.__init__ = made
+        for name in ("init", "broadcast"):
+            self._wrap(store, name, self._submit, before=self._sees_keys)
+        for name in ("push", "pull", "pushpull"):
+            self._hook_store_call(store, name, pushes="push" in name)
+
+    def _hook_store_call(self, store: Any, name: str, pushes: bool) -> None:
+        """Calls that the program makes itself can bound steps; those within Trainer.step or Module.update do not."""
+        real, watcher, what = getattr(store, name), self._watcher, self._submit
+
+        @functools.wraps(real)
+        def watched(self: Any, key: Any, *args: Any, **kwargs: Any) -> Any:
+            if watcher.inside or not watcher.enter(*what):
+                return real(self, key, *args, **kwargs)
+            try:
+                if pushes:
+                    watcher.pushes(_listed(key))
+                return real(self, key, *args, **kwargs)
+            finally:
+                watcher.leave()
+                watcher.store_returns()
+
+        setattr(store, name, watched)
+
+    def _sees_keys(self, store: Any, key: Any, *_: Any, **__: Any) -> None:
+        """MXNet numbers keys that are texts in the order in which it first hears of them."""
+        known = set(self._names.values())
+        for one in _listed(key):
+            if isinstance(one, str) and one not in known:
+                self._names[str(len(self._names))] = one
+                self._watcher.note("parameter_names", self._names)
+
+    def _sees_loss(self, loss: Any, *_: Any, **__: Any) -> None:
+        """A loss for each sample tells how many there are."""
+        if loss.ndim and loss.size > 1:
+            self._watcher.has_samples(loss.shape[0])
+
+    def _sees_batch(self, module: Any, batch: Any, *_: Any, **__: Any) -> None:
+        data = getattr(batch, "data", None)
+        if data:
+            self._watcher.has_samples(data[0].shape[0])
+
+    def _trainer_steps(self, trainer: Any, batch_size: int, *_: Any, **__: Any) -> None:
+        if not self._names:
+            self._names = {str(number): parameter.name for number, parameter in enumerate(trainer._params)}
+            self._watcher.note("parameter_names", self._names)
+        self._watcher.ends_step(self._finder, batch_size)
+
+
+def _listed(key: Any) -> List[Any]:
+    return list(key) if isinstance(key, (list, tuple)) else [key]

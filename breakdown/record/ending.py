@@ -1,0 +1,59 @@
+"""A process's recorder, closed exactly once: at the end of its work, or when SIGTERM ends it first."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from contextlib import suppress
+from typing import NoReturn, Optional
+
+from breakdown.errors import BreakdownError
+from breakdown.record.api import Recorder
+
+
+class Trace:
+    """Holds the recorder, once there is one. Closed by the main thread, or by the one that waits for SIGTERM."""
+
+    def __init__(self) -> None:
+        self.recorder: Optional[Recorder] = None
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Raises `RecordError` if records were lost."""
+        with self._lock:
+            if self.recorder is not None:
+                self.recorder.close()
+                self.recorder = None
+
+    def close_on_sigterm(self) -> None:
+        """A thread of its own takes the signal: it works while the main thread is deep in native code.
+
+        Call it before any other thread is started, so that all inherit the mask.
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=self._wait, name="sigterm", daemon=True).start()
+
+    def _wait(self) -> None:
+        signal.sigwait({signal.SIGTERM})
+        try:
+            self.close()
+        except BreakdownError as error:
+            say(str(error))
+        finally:
+            leave(128 + signal.SIGTERM)
+
+
+def say(text: str) -> None:
+    """To the log."""
+    with suppress(OSError):  # the log's disk may be full: the exit code still tells
+        print(text, file=sys.stderr, flush=True)
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process without waiting for threads that a failure may have left blocked on a peer."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code)
