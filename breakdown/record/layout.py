@@ -1,6 +1,6 @@
 """The bytes of a trace file: what the recorder writes and `tracefile` reads. All integers are little-endian.
 
-A file is `MAGIC`, then blocks to its end. A block is a head (`HEAD`: mark, kind, thread, count, crc) and its payload, padded
+A file is `MAGIC`, then blocks to its end. A block is a head (`HEAD`: mark, kind, thread, count, crc, check) and its payload, padded
 with zero bytes to a multiple of 8, so that rows stay aligned for whoever maps the file. The crc (CRC-32) covers the head's
 fields before it and the payload without padding.
 
@@ -95,7 +95,12 @@ def checksum(kind: int, thread: int, count: int, payload: Union[bytes, memoryvie
 
 def head(kind: int, thread: int, count: int, payload: bytes) -> bytes:
     """The head of a block with this payload."""
-    return HEAD.pack(MARK, kind, thread, count, checksum(kind, thread, count, payload), 0)
+    return HEAD.pack(MARK, kind, thread, count, checksum(kind, thread, count, payload), head_check(kind, thread, count))
+
+
+def head_check(kind: int, thread: int, count: int) -> int:
+    """Guards the count of a block whose payload is cut off, where the crc cannot tell. Never 0, which stands for none."""
+    return zlib.crc32(HEAD.pack(MARK, kind, thread, count, 0, 0)) or 1
 
 
 def loss_to_bits(loss: float) -> int:

@@ -15,7 +15,18 @@ from dataclasses import dataclass
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from breakdown.errors import TraceError
-from breakdown.record.layout import COLUMNS, HEAD, MAGIC, MARK, ROW_BYTES, Kind, checksum, padding_bytes, payload_bytes
+from breakdown.record.layout import (
+    COLUMNS,
+    HEAD,
+    MAGIC,
+    MARK,
+    ROW_BYTES,
+    Kind,
+    checksum,
+    head_check,
+    padding_bytes,
+    payload_bytes,
+)
 
 
 @dataclass(frozen=True)
@@ -86,8 +97,8 @@ class _Contents:
         """Takes the first block of `data` and returns its size; None when it is not whole, after taking its whole rows."""
         if len(data) < HEAD.size:
             return None
-        mark, kind, thread, count, crc, _ = HEAD.unpack_from(data)
-        if mark != MARK or kind not in set(Kind):
+        mark, kind, thread, count, crc, check = HEAD.unpack_from(data)
+        if mark != MARK or kind not in set(Kind) or check not in (0, head_check(kind, thread, count)):
             return None
         kind = Kind(kind)
         size = payload_bytes(kind, count)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from itertools import pairwise
 
 import pytest
 from golden import S0, W0, W1, Golden, ask
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_golden_traces import path_of
 
 from breakdown.analysis.account import account
@@ -199,6 +202,35 @@ def test_operations_that_wait_for_each_other_end_the_walk() -> None:
     path = path_of(golden)
     assert (path[0][0], path[-1][1]) == (0, 60)
     assert all(before[1] == after[0] for before, after in pairwise(path))
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=150, deadline=None)
+def test_whatever_the_rows_name_as_causes_the_walk_ends_and_tiles_the_step(seed: int) -> None:
+    """Operations and requests of two workers with any times and causes, themselves among them."""
+    draw = random.Random(seed)
+    golden = Golden()
+    known = [named(worker, number) for worker in (W0, W1) for number in range(1, 5) for named in (ask, operation_id)]
+    for _ in range(draw.randint(1, 40)):
+        own, start = draw.choice(known), draw.randint(0, 90)
+        node = draw.choice((requester(own), S0))
+        op = draw.choice((Op.HOLD, Op.HOLD, Op.QUEUE, Op.QUEUE, Op.DECODE, "work"))
+        golden.of(
+            node, ENGINE, draw.choice(list(Stage)), op, start, start + draw.randint(0, 20), own, "k", 0, draw.choice(known)
+        )
+    for own in known:
+        if not is_operation(own) and draw.random() < 0.7:
+            sent, received = draw.randint(0, 90), draw.randint(0, 90)
+            way = draw.choice((golden.push, golden.reply))
+            way(requester(own), S0, own, "k", (sent, sent + draw.randint(0, 5)), (received, received + draw.randint(0, 5)))
+    for worker in (W0, W1):
+        for start in range(0, 100, 20):
+            golden.block(worker, start, start + draw.randint(0, 20), draw.choice(known), "k")
+        golden.step(worker, 0, 100)
+    for worker in (0, 1):
+        path = path_of(golden, worker)
+        assert (path[0][0], path[-1][1]) == (0, 100)
+        assert all(before[1] == after[0] for before, after in pairwise(path))
 
 
 @pytest.mark.parametrize("trace", [engine_chain, push_pull, held])

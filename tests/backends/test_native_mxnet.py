@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from breakdown.model.identity import NO_REQUEST, Node, Role, node_of, requester
 from breakdown.model.invariants import violations
 from breakdown.model.records import Direction, Message, Span, Verb

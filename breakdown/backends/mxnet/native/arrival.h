@@ -24,7 +24,11 @@ int receive_parts(Parts& parts, Receive receive) {
   return receive();
 }
 
-void remember_enqueued(int64_t request, bool asks, int64_t now);
-int64_t take_enqueued(int64_t request, bool asks);  // 0 when it was not queued
+// A message in the queue of a sender thread: since when, and the engine operation that put it there.
+struct Enqueued {
+  int64_t since_ns, operation, step, key;
+};
+void remember_enqueued(int64_t request, bool asks, const Enqueued& enqueued);
+bool take_enqueued(int64_t request, bool asks, Enqueued* enqueued);  // false when it was not queued
 
 }  // namespace breakdown

@@ -129,6 +129,10 @@ int send(void* van, const PsMessage& message) {
   }
   bool control = meta.command != 0;
   int64_t request = control ? control_id(meta, own, meta.receiver) : request_of(meta, own, true);
+  Enqueued enqueued{0, running.operation, running.step, running.key};
+  bool by_sender = take_enqueued(request, meta.request, &enqueued);
+  if (by_sender) call_thread("p3-sender");
+  Within<Running> as_asked(running, {enqueued.operation, running.ready_ns, enqueued.step, enqueued.key, running.bulk});
   Known known{0, summary.key, NO_REQUEST};
   if (meta.request) {
     if (!control && !meta.simple_app && meta.push && message.data.size() > 1) note_key(summary.key, message);
@@ -136,8 +140,7 @@ int send(void* van, const PsMessage& message) {
   } else if (!control && recall(request, &known)) {
     forget(request);  // answered
   }
-  int64_t queued_ns = take_enqueued(request, meta.request);
-  if (queued_ns != 0) call_thread("p3-sender");
+  int64_t queued_ns = by_sender ? enqueued.since_ns : 0;
   int64_t peer = code_of_node(meta.receiver);
   Interruption sending;
   if (meta.request && running.operation != NO_REQUEST && queued_ns == 0) queued_ns = running.ready_ns;
@@ -169,7 +172,8 @@ int send(void* van, const PsMessage& message) {
 
 int enqueue(void* van, const PsMessage& message) {  // p3: a thread of its own sends by priority
   if (recording() && !broken && message.meta.command == 0) {
-    remember_enqueued(request_of(message.meta, own_id, true), message.meta.request, now_ns());
+    Enqueued enqueued{now_ns(), running.operation, running.step, running.key};
+    remember_enqueued(request_of(message.meta, own_id, true), message.meta.request, enqueued);
   }
   return real_enqueue(van, message);
 }
