@@ -1,8 +1,8 @@
 """The bytes of a trace file: what the recorder writes and `tracefile` reads. All integers are little-endian.
 
-A file is `MAGIC`, then blocks to its end. A block is a head (`HEAD`: mark, kind, thread, count, crc, check) and its payload, padded
-with zero bytes to a multiple of 8, so that rows stay aligned for whoever maps the file. The crc (CRC-32) covers the head's
-fields before it and the payload without padding.
+A file is `MAGIC`, then blocks to its end. A block is a head (`HEAD`: mark, kind, thread, count, crc, check) and its payload,
+padded with zero bytes to a multiple of 8, so that rows stay aligned for whoever maps the file. The crc (CRC-32) covers the
+head's fields before it and the payload without padding.
 
 | kind | thread | count | payload |
 |---|---|---|---|
