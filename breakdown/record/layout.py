@@ -90,7 +90,7 @@ def padding_bytes(size: int) -> int:
 
 def checksum(kind: int, thread: int, count: int, payload: Union[bytes, memoryview]) -> int:
     """The crc of a block."""
-    return zlib.crc32(payload, zlib.crc32(HEAD.pack(MARK, kind, thread, count, 0, 0)))
+    return zlib.crc32(payload, _fields_crc(kind, thread, count))
 
 
 def head(kind: int, thread: int, count: int, payload: bytes) -> bytes:
@@ -100,7 +100,7 @@ def head(kind: int, thread: int, count: int, payload: bytes) -> bytes:
 
 def head_check(kind: int, thread: int, count: int) -> int:
     """Guards the count of a block whose payload is cut off, where the crc cannot tell. Never 0, which stands for none."""
-    return zlib.crc32(HEAD.pack(MARK, kind, thread, count, 0, 0)) or 1
+    return _fields_crc(kind, thread, count) or 1
 
 
 def loss_to_bits(loss: float) -> int:
@@ -113,3 +113,8 @@ def bits_to_loss(bits: int) -> float:
     """The inverse of `loss_to_bits`."""
     loss: float = _DOUBLE.unpack(_INT64.pack(bits))[0]
     return loss
+
+
+def _fields_crc(kind: int, thread: int, count: int) -> int:
+    """Of a head's fields before its crc: what both the crc and the check start from."""
+    return zlib.crc32(HEAD.pack(MARK, kind, thread, count, 0, 0))
