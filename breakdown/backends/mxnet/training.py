@@ -56,9 +56,24 @@ def _push_then_pull(store: Any, key: Any, value: Any, out: Any = None, priority:
     store.pull(key, out=value if out is None else out, priority=priority)
 
 
+def fetch_initial_parameters(trainer: Any) -> None:
+    """Has the trainer do before the first step what it does by itself within it, and waits for it.
+
+    MXNet 1.9.1's trainer asks for the initial parameters after the first backward pass, and nothing makes the first
+    gradients wait for them. Where the workers update, the store then holds the sum of the gradients, and a worker that
+    asked too late starts from that instead of the parameters (seen in one run of five). Where the server updates, the store
+    always holds parameters.
+    """
+    trainer._init_kvstore()
+    trainer._init_params()
+    mx.nd.waitall()
+
+
 def train(cell: Mapping[str, Any], task: Task, store: Any, recorder: Recorder) -> None:
     """Runs all steps of the cell. A step ends when its loss has been read."""
     trainer = trainer_of(cell, task, store)
+    if store is not None and cell["update_on"] == "worker":
+        fetch_initial_parameters(trainer)
     rank, workers = (store.rank, store.num_workers) if store is not None else (0, 1)
     batch_size, warmup = cell["batch_size"], cell["warmup_steps"]
     # In step with each other, all workers' gradients are summed: the mean is over the samples of all.
