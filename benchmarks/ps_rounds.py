@@ -2,9 +2,13 @@
 
 One server and 1 or 2 workers, each a process, on loopback. These take turns in one run: this PS, where the server sends
 back the sum (as MXNet's kvstore does without an optimizer); this PS with SGD on the server; a bare socket program that
-moves the same bytes in the same pattern (each key goes back when all workers' copies have come; nothing is summed); and,
-with `--mxnet-python`, MXNet's dist_sync kvstore. A sample is the mean of a few rounds back to back, from the first worker's
-start to the last worker's end. Goodput counts each payload byte once: keys * bytes * workers * 2 a round.
+moves the same bytes in the same pattern (each key goes back when all workers' copies have come; nothing is summed); with two
+workers the same program with the sum, which every PS has to do; and, with `--mxnet-python`, MXNet's dist_sync kvstore. A
+sample is the mean of a few rounds back to back, from the first worker's start to the last worker's end. Goodput counts each
+payload byte once: keys * bytes * workers * 2 a round.
+
+All processes are started afresh a few times, because a start decides more than a round does: how often MXNet's messages get
+new memory from the kernel, a page fault every 4 KiB, differs from start to start by up to a factor of two.
 
     python benchmarks/ps_rounds.py [--mxnet-python PATH] [--out results/benchmarks/ps_rounds.json]
 """
@@ -106,13 +110,16 @@ def ps_role(role: str, rank: int, workers: int, address: str, token: str, update
 # --- the bare socket -------------------------------------------------------------------------------------------------
 
 
-def bare_server(workers: int, port: int) -> None:
-    """Receives every key from every worker; sends a key back to all when all copies have come."""
+def bare_server(workers: int, port: int, sums: bool) -> None:
+    """Receives every key from every worker; sends a key back to all when all copies have come (if it `sums`, their sum)."""
+    import numpy as np
+
     from breakdown.wire.tuning import tune  # the same kernel work for each byte
 
     with socket.create_server(("127.0.0.1", port)) as listener:
         socks = [listener.accept()[0] for _ in range(workers)]
     buffers = [[memoryview(bytearray(KEY_BYTES)) for _ in range(KEYS)] for _ in range(workers)]
+    values = [[np.frombuffer(buffer, dtype=np.float32) for buffer in of_worker] for of_worker in buffers]
     outboxes: list[SimpleQueue[int | None]] = [SimpleQueue() for _ in range(workers)]
     counts = [0] * KEYS
     lock = threading.Lock()
@@ -128,6 +135,8 @@ def bare_server(workers: int, port: int) -> None:
                     complete = counts[key] == workers
                     counts[key] %= workers
                 if complete:
+                    for other in values[1:] if sums else ():
+                        np.add(values[0][key], other[key], out=values[0][key])
                     for outbox in outboxes:
                         outbox.put(key)
 
@@ -249,20 +258,30 @@ class Contestant:
         self._workers = workers
         self.samples_ms: list[float] = []
         self.cpu_ms: list[float] = []
+        self.page_faults: list[float] = []
 
     def measure(self, rounds: int) -> None:
-        """One sample of time, and of the CPU time of all processes."""
-        before = self._cpu_s()
+        """One sample of time, and of the CPU time and the page faults of all processes."""
+        cpu_s, faults = self._used()
         self.samples_ms.append(self.sample(rounds))
-        self.cpu_ms.append((self._cpu_s() - before) / rounds * 1e3)
+        cpu_after_s, faults_after = self._used()
+        self.cpu_ms.append((cpu_after_s - cpu_s) / rounds * 1e3)
+        self.page_faults.append((faults_after - faults) / rounds)
 
-    def _cpu_s(self) -> float:
-        """User and system time of all processes so far, in ticks of 10 ms."""
-        ticks = 0
+    def extend(self, other: Contestant) -> None:
+        """Takes over the samples of another start of the same system."""
+        self.samples_ms += other.samples_ms
+        self.cpu_ms += other.cpu_ms
+        self.page_faults += other.page_faults
+
+    def _used(self) -> tuple[float, int]:
+        """Of all processes so far: user and system time in seconds (ticks of 10 ms), and minor page faults."""
+        ticks = faults = 0
         for process in (*self._workers, *self._helpers):
             fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
             ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
+            faults += int(fields[7])
+        return ticks / os.sysconf("SC_CLK_TCK"), faults
 
     def wait_ready(self) -> None:
         for worker in self._workers:
@@ -324,10 +343,11 @@ def start_ps(workers: int, update_on: str) -> Contestant:
     return Contestant("breakdown" if update_on == "worker" else "breakdown, sgd on the server", helpers, members)
 
 
-def start_bare(workers: int) -> Contestant:
+def start_bare(workers: int, sums: bool) -> Contestant:
     port = str(free_port())
-    server = spawn(sys.executable, "role", "bare-server", str(workers), port)
-    return Contestant("bare socket", [server], [spawn(sys.executable, "role", "bare-worker", port) for _ in range(workers)])
+    server = spawn(sys.executable, "role", "bare-server", str(workers), port, "sum" if sums else "")
+    members = [spawn(sys.executable, "role", "bare-worker", port) for _ in range(workers)]
+    return Contestant("bare socket and sum" if sums else "bare socket", [server], members)
 
 
 def start_mxnet(workers: int, python: str) -> Contestant:
@@ -349,7 +369,9 @@ def start_mxnet(workers: int, python: str) -> Contestant:
 
 @contextlib.contextmanager
 def contestants(workers: int, mxnet_python: str | None) -> Iterator[list[Contestant]]:
-    running = [start_ps(workers, "worker"), start_ps(workers, "server"), start_bare(workers)]
+    running = [start_ps(workers, "worker"), start_ps(workers, "server"), start_bare(workers, sums=False)]
+    if workers > 1:
+        running.append(start_bare(workers, sums=True))
     if mxnet_python:
         running.append(start_mxnet(workers, mxnet_python))
     try:
@@ -363,15 +385,20 @@ def contestants(workers: int, mxnet_python: str | None) -> Iterator[list[Contest
             contestant.kill()
 
 
-def compare(workers: int, samples: int, rounds: int, mxnet_python: str | None) -> list[Contestant]:
-    """The contestants with their interleaved samples."""
-    with contestants(workers, mxnet_python) as running:
-        for contestant in running:
-            contestant.sample(rounds)  # warm up
-        for _ in range(samples):
+def compare(workers: int, starts: int, samples: int, rounds: int, mxnet_python: str | None) -> list[Contestant]:
+    """The contestants with the interleaved samples of all starts."""
+    found: list[Contestant] = []
+    for _ in range(starts):
+        with contestants(workers, mxnet_python) as running:
             for contestant in running:
-                contestant.measure(rounds)
-    return running
+                contestant.sample(rounds)  # warm up
+            for _ in range(samples):
+                for contestant in running:
+                    contestant.measure(rounds)
+        for earlier, contestant in zip(found, running, strict=False):
+            earlier.extend(contestant)
+        found = found or running
+    return found
 
 
 def tell(workers: int, running: Sequence[Contestant]) -> tuple[dict[str, Any], list[Claim]]:
@@ -384,12 +411,15 @@ def tell(workers: int, running: Sequence[Contestant]) -> tuple[dict[str, Any], l
     for contestant in running:
         time_ms = measured(contestant.samples_ms)
         ratio = measured([other / own for other, own in zip(contestant.samples_ms, ours.samples_ms, strict=True)])
-        cpu_ms = statistics.mean(contestant.cpu_ms)
-        print(f"  {contestant.name:28s} {time_ms} ms a round, CPU {cpu_ms:.2f} ms; ours / this {ratio}")
+        cpu_ms, faults = statistics.mean(contestant.cpu_ms), statistics.mean(contestant.page_faults)
+        print(
+            f"  {contestant.name:28s} {time_ms} ms a round, CPU {cpu_ms:.2f} ms, {faults:,.0f} faults; ours / this {ratio}"
+        )
         rows[contestant.name] = {
             "round_ms": asdict(time_ms),
             "goodput_ratio": asdict(ratio),
             "cpu_ms_a_round": cpu_ms,
+            "page_faults_a_round": faults,
             "samples_ms": [round(sample, 4) for sample in contestant.samples_ms],
         }
         if contestant.name in BOUNDS:
@@ -401,7 +431,8 @@ def tell(workers: int, running: Sequence[Contestant]) -> tuple[dict[str, Any], l
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 2])
-    parser.add_argument("--samples", type=int, default=15)
+    parser.add_argument("--starts", type=int, default=3, help="times that all processes are started afresh")
+    parser.add_argument("--samples", type=int, default=7, help="a start")
     parser.add_argument("--rounds", type=int, default=5, help="rounds back to back in a sample")
     parser.add_argument("--mxnet-python", help="a Python with mxnet 1.9.1; without it MXNet is left out")
     parser.add_argument("--out", type=Path, help="default: results/benchmarks/ps_rounds.json")
@@ -411,12 +442,14 @@ def main() -> int:
     load_before = load_average()
     results, claims = [], []
     for workers in options.workers:
-        found, held = tell(workers, compare(workers, options.samples, options.rounds, options.mxnet_python))
+        found, held = tell(workers, compare(workers, options.starts, options.samples, options.rounds, options.mxnet_python))
         results.append(found)
         claims += held
     detail = {
         "keys": KEYS,
         "key_bytes": KEY_BYTES,
+        "starts": options.starts,
+        "samples_a_start": options.samples,
         "rounds_a_sample": options.rounds,
         "system_congestion_control": Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip(),
         "results": results,
@@ -429,7 +462,7 @@ def role_main(name: str, arguments: Sequence[str]) -> None:
         role, rank, workers, address, token, update_on = arguments
         ps_role(role, int(rank), int(workers), address, token, update_on)
     elif name == "bare-server":
-        bare_server(int(arguments[0]), int(arguments[1]))
+        bare_server(int(arguments[0]), int(arguments[1]), arguments[2] == "sum")
     elif name == "bare-worker":
         bare_worker(int(arguments[0]))
     else:
