@@ -84,7 +84,10 @@ def samples_per_s(steps: Steps) -> Floats:
 
 
 def _recorder_cost_ns(cell: Mapping[str, Any], rows: Rows, steps: Steps) -> int | None:
-    """What recording cost a worker in a step, by the recorder's own measurement: all records, of all its threads, in ns."""
+    """What recording cost a worker in a step at most, in ns, by the recorder's own measurement: all records of its threads.
+
+    At most, because a trace file may hold several of them in one row.
+    """
     per_record = {int(run["run"]): run.get("recorder_cost_ns_per_span") or {} for run in cell.get("runs", ())}
     cost = 0.0
     for (run, worker), records in servers.records(rows, steps).items():

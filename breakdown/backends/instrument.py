@@ -6,9 +6,9 @@ that parameter). What follows the last boundary of a pass gets a span with key "
 left alone and no clock is read.
 
 A boundary lies just behind a matrix product that has filled the caches with other things, so that every line of code there
-costs several times what it costs in a tight loop. So it only notes the time. What was noted is recorded together, once in
-`CPU_INTERVAL_NS` and at the end of backward. And a module's `forward` is wrapped, since torch's own forward hooks lead every
-call of the module along a path that costs three times as much as the note.
+costs several times what it costs in a tight loop. So it only notes the time, beside a tuple made once. What was noted is
+recorded together, once in `CPU_INTERVAL_NS` and at the end of backward. And a module's `forward` is wrapped, since torch's
+own forward hooks lead every call of the module along a path that costs three times as much as the note.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from torch.utils.hooks import RemovableHandle
 
 from breakdown.clock.clocks import now_ns, thread_cpu_ns
 from breakdown.errors import BreakdownError
+from breakdown.model.identity import NO_REQUEST
 from breakdown.model.stages import Op, Stage
 from breakdown.record.api import Recorder, ThreadRecorder
 
@@ -30,6 +31,7 @@ CPU_INTERVAL_NS = 4_000_000
 """About a scheduler's time slice: a thread that loses its core loses it for so long. CPU time is read at the first boundary
 after it. So a longer span has its own; shorter ones share what was read over all of them, in proportion to their length."""
 
+_What = tuple[Stage, int, int]  # stage, op, key
 GradientReady = Callable[[int, int], None]
 """(index of the parameter, step). Its gradient is in `.grad` and final."""
 
@@ -62,9 +64,11 @@ class StepInstrument:
         self._recording = recorder.enabled
         self._main = main
         self._load, self._forward, self._backward = map(recorder.intern, (Op.LOAD, Op.FORWARD, Op.BACKWARD))
-        self._noted: list[tuple[Stage, int, int, int, int]] = []  # stage, op, key, size_bytes, end_ns; not yet recorded
+        self._noted: list[tuple[_What, int]] = []  # a span and its end_ns; not yet recorded
         self._recorded_ns = 0  # the boundary up to which all is recorded
+        self._due_ns = 0  # the time from which on a boundary records what is noted
         self._recorded_cpu_ns = 0  # the thread's CPU time there
+        self._input_bytes = 0  # of this step's batch
         self._handles: list[RemovableHandle] = []
         self._wrapped: list[tuple[nn.Module, Any]] = []  # and the `forward` that the module itself had, if any
         for index, (name, parameter) in enumerate(parameters):
@@ -77,17 +81,18 @@ class StepInstrument:
         """A step has begun: the batch is taken."""
         self._step = step
         if self._recording:
-            self._recorded_ns, self._recorded_cpu_ns = start_ns, thread_cpu_ns()
+            self._recorded_ns, self._due_ns, self._recorded_cpu_ns = start_ns, start_ns + CPU_INTERVAL_NS, thread_cpu_ns()
 
     def loaded(self, size_bytes: int) -> None:
         """The batch is there; the forward pass follows."""
         if self._recording:
-            self._note(Stage.INPUT, self._load, 0, size_bytes)
+            self._input_bytes = size_bytes
+            self._note((Stage.INPUT, self._load, 0))
 
     def start_backward(self) -> None:
         """The loss is computed; backward follows."""
         if self._recording:
-            self._note(Stage.COMPUTE, self._forward, 0)
+            self._note((Stage.COMPUTE, self._forward, 0))
 
     def finish_backward(self) -> None:
         """Backward has returned. Afterwards all spans up to here are recorded."""
@@ -99,7 +104,7 @@ class StepInstrument:
         self._missing.update(range(len(self._parameters)))
         if self._recording:
             self._record()  # before the last boundary, so that the work of recording lies in a span and not behind it
-            self._note(Stage.COMPUTE, self._backward, 0)
+            self._note((Stage.COMPUTE, self._backward, 0))
             self._record()
 
     def close(self) -> None:
@@ -112,11 +117,11 @@ class StepInstrument:
                 module.forward = own_forward
         self._record()
 
-    def _note(self, stage: Stage, op: int, key: int, size_bytes: int = 0) -> None:
-        """Ends a span here, and starts the next."""
+    def _note(self, what: _What) -> None:
+        """Ends a span here, and starts the next. The two closures below do the same without a call."""
         now = now_ns()
-        self._noted.append((stage, op, key, size_bytes, now))
-        if now - self._recorded_ns > CPU_INTERVAL_NS:
+        self._noted.append((what, now))
+        if now > self._due_ns:
             self._record()
 
     def _record(self) -> None:
@@ -127,12 +132,13 @@ class StepInstrument:
         wall = max(end - self._recorded_ns, 1)
         # The clocks are read one after the other, so a busy thread can seem to have used a little more than there was.
         used = min(cpu - self._recorded_cpu_ns, wall)
-        start = self._recorded_ns
-        for stage, op, key, size, end in self._noted:
-            self._main.span(stage, op, key, self._step, size, start, end, cpu_ns=(end - start) * used // wall)
+        start, step, span = self._recorded_ns, self._step, self._main.span
+        for (stage, op, key), end in self._noted:
+            size = self._input_bytes if stage is Stage.INPUT else 0
+            span(stage, op, key, step, size, start, end, NO_REQUEST, NO_REQUEST, (end - start) * used // wall)
             start = end
         self._noted.clear()
-        self._recorded_ns, self._recorded_cpu_ns = end, cpu
+        self._recorded_ns, self._due_ns, self._recorded_cpu_ns = end, end + CPU_INTERVAL_NS, cpu
 
     def _watch_forward(self, model: nn.Module, recorder: Recorder) -> None:
         names = {id(parameter): name for name, parameter in model.named_parameters()}
@@ -144,19 +150,22 @@ class StepInstrument:
                 module.forward = self._timed(module.forward, recorder.intern(names[id(own)]))
 
     def _timed(self, forward: Callable[..., Any], key: int) -> Callable[..., Any]:
-        note, stage, op = self._note, Stage.COMPUTE, self._forward
+        note, what, clock = self._noted.append, (Stage.COMPUTE, self._forward, key), now_ns
 
         @functools.wraps(forward)
         def timed(*args: Any, **kwargs: Any) -> Any:
             outputs = forward(*args, **kwargs)
-            note(stage, op, key)
+            now = clock()
+            note((what, now))
+            if now > self._due_ns:
+                self._record()
             return outputs
 
         return timed
 
     def _gradient_hook(self, index: int, key: int) -> Callable[[torch.Tensor], None]:
         missing, ready = self._missing, self._gradient_ready
-        note, stage, op = (self._note if self._recording else None), Stage.COMPUTE, self._backward
+        note, what, clock = (self._noted.append if self._recording else None), (Stage.COMPUTE, self._backward, key), now_ns
 
         def gradient_done(_: torch.Tensor) -> None:
             try:
@@ -167,7 +176,10 @@ class StepInstrument:
                     "after it had been handed on as complete. Call backward once a step, without re-entrant checkpointing."
                 ) from None
             if note is not None:
-                note(stage, op, key)
+                now = clock()
+                note((what, now))
+                if now > self._due_ns:
+                    self._record()
             ready(index, self._step)
 
         return gradient_done

@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from breakdown.clock.clocks import now_ns, thread_cpu_ns
+from breakdown.clock.clocks import now_ns
 from breakdown.config.cell import Cell
 from breakdown.errors import ConfigError
 from breakdown.model.stages import Op, Stage
 from breakdown.ps.consistency import INITIAL_STEP
+from breakdown.ps.cpu import cpu_start_ns, cpu_timed, cpu_used_ns
 from breakdown.ps.optim import optimizer
 from breakdown.ps.plan import ParameterSpec, Plan, Shard, make_plan
 from breakdown.ps.worker import Client
@@ -50,6 +51,7 @@ class Exchange:
         self._names = [recorder.intern(name) for name, _ in parameters]
         self._parameters = [parameter for _, parameter in parameters]
         self._flat = [parameter.detach().view(-1) for parameter in self._parameters]
+        self._cpu_timed = [cpu_timed(recorder, flat.nbytes) for flat in self._flat]
         self._optimizers = [optimizer(cell.optimizer, cell.learning_rate) for _ in parameters]
         self._shards = plan.shards
         self._places = [_pieces(shard, self._flat) for shard in plan.shards]
@@ -120,10 +122,10 @@ class Exchange:
                     self._apply(index, step)
 
     def _apply(self, index: int, step: int) -> None:
-        start_ns, start_cpu_ns = now_ns(), thread_cpu_ns()
+        start_ns, start_cpu_ns = now_ns(), cpu_start_ns(self._cpu_timed[index])
         flat = self._flat[index]
         self._optimizers[index].step(flat, self._gradient(index), 1.0 / self._cell.workers)
-        cpu_ns = thread_cpu_ns() - start_cpu_ns
+        cpu_ns = cpu_used_ns(start_cpu_ns)
         self._main.span(
             Stage.COMPUTE, self._update, self._names[index], step, flat.nbytes, start_ns, now_ns(), cpu_ns=cpu_ns
         )  # fmt: skip

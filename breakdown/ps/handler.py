@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from breakdown.clock.clocks import now_ns, thread_cpu_ns
+from breakdown.clock.clocks import now_ns
 from breakdown.errors import WireError
+from breakdown.model.identity import NO_REQUEST
 from breakdown.model.stages import Op, Stage
 from breakdown.ps.consistency import Pull
+from breakdown.ps.cpu import cpu_start_ns, cpu_used_ns
 from breakdown.ps.pool import Buffer
 from breakdown.ps.serving import Answer, Inbox, Key, Request, Shared
-from breakdown.ps.state import Action, Reply, Sum
-from breakdown.record.api import ThreadRecorder
+from breakdown.ps.state import Reply, Sum
+from breakdown.record.api import NOT_MEASURED, ThreadRecorder
 
 
 class Handler:
@@ -21,10 +21,8 @@ class Handler:
         self._index = index
         self._inbox = inbox
         self._shared = shared
-        intern = shared.recorder.intern
-        self._queue, self._hold, self._decode = intern(Op.QUEUE), intern(Op.HOLD), intern(Op.DECODE)
-        self._sum, self._update = intern(Op.SUM), intern(Op.UPDATE)
-        self._cpu_ns: Callable[[], int] = thread_cpu_ns if shared.recorder.enabled else _no_clock
+        ops = (Op.QUEUE, Op.DECODE, Op.SUM, Op.UPDATE)
+        self._queue, self._decode, self._sum, self._update = map(shared.recorder.intern, ops)
         self._record: ThreadRecorder
 
     def run(self) -> None:
@@ -33,74 +31,66 @@ class Handler:
         while (request := self._inbox.get()) is not None:
             taken_ns = now_ns()
             key, pull = request.key, None
-            if request.push_id:
-                self._queued(request, request.push_id, request.size_bytes, taken_ns)
             if request.pull_id:
-                self._queued(request, request.pull_id, 0, taken_ns)
                 pull = Pull(request.worker, request.step, request.pull_id)
                 key.held_ns[request.pull_id] = taken_ns
             try:
                 if request.buffer is not None:
-                    self._on_push(request, request.buffer, pull)
+                    self._on_push(request, request.buffer, pull, taken_ns)
                 elif pull is not None:
-                    self._on_pull(key, pull)
+                    self._on_pull(request, pull, taken_ns)
             except WireError as error:
                 self._shared.reject(request.worker, WireError(f"{key.shard.name}: {error}"))
 
-    def _on_pull(self, key: Key, pull: Pull) -> None:
+    def _on_pull(self, request: Request, pull: Pull, taken_ns: int) -> None:
+        key = request.key
+        self._record.span(
+            Stage.AGGREGATE, self._queue, key.record, request.step, 0, request.last_byte_ns, taken_ns, request.pull_id
+        )  # fmt: skip
         for reply in key.state.on_pull(pull):
             del key.held_ns[pull.request_id]
-            self._answer(key, reply)
+            self._answer(key, reply, NOT_MEASURED, NO_REQUEST)
 
-    def _on_push(self, request: Request, buffer: Buffer, pull: Pull | None) -> None:
-        key = request.key
-        codec = self._shared.codec_of_push(request.step)
+    def _on_push(self, request: Request, buffer: Buffer, pull: Pull | None, taken_ns: int) -> None:
+        key, step, push_id = request.key, request.step, request.push_id
+        start_ns, start_cpu_ns = taken_ns, cpu_start_ns(key.cpu_timed)
+        codec = self._shared.codec_of_push(step)
         if not codec.straight:
-            start_ns, start_cpu_ns = now_ns(), self._cpu_ns()
-            plain = self._shared.pool.take(key.nbytes)
-            codec.decode([buffer.view], [plain.values])
-            self._shared.pool.give(buffer)
-            buffer = plain
-            self._span(Stage.SERIALIZE, self._decode, request, start_ns, start_cpu_ns)
-        for action in key.state.on_push(request.worker, request.step, buffer, pull):
-            self._carry_out(action, request)
+            buffer = self._decoded(request, buffer, start_ns, start_cpu_ns)
+            start_ns, start_cpu_ns = now_ns(), cpu_start_ns(key.cpu_timed)
+        recorded = False
+        for action in key.state.on_push(request.worker, step, buffer, pull):
+            if isinstance(action, Reply):
+                self._answer(key, action, key.held_ns.pop(action.pull.request_id), push_id)
+                continue
+            key.state.perform(action)
+            op = self._sum if type(action) is Sum else self._update
+            cpu_ns, end_ns = cpu_used_ns(start_cpu_ns), now_ns()
+            if recorded:
+                self._record.span(
+                    Stage.AGGREGATE, op, key.record, step, key.nbytes, start_ns, end_ns, push_id, NO_REQUEST, cpu_ns
+                )  # fmt: skip
+            else:
+                self._record.served(
+                    op, key.record, step, request.size_bytes, push_id, request.pull_id, request.sender, request.receiver,
+                    request.first_byte_ns, request.last_byte_ns, taken_ns, start_ns, end_ns, key.nbytes, cpu_ns,
+                )  # fmt: skip
+                recorded = True
+            start_ns, start_cpu_ns = end_ns, cpu_start_ns(key.cpu_timed)
 
-    def _carry_out(self, action: Action, request: Request) -> None:
+    def _decoded(self, request: Request, buffer: Buffer, start_ns: int, start_cpu_ns: int) -> Buffer:
         key = request.key
-        if isinstance(action, Reply):
-            held_ns = key.held_ns.pop(action.pull.request_id)
-            released_ns = self._answer(key, action)
-            self._record.span(
-                Stage.WAIT, self._hold, key.record, action.pull.step, 0, held_ns, released_ns, action.pull.request_id,
-                cause_id=request.push_id,
-            )  # fmt: skip
-            return
-        start_ns, start_cpu_ns = now_ns(), self._cpu_ns()
-        key.state.perform(action)
-        op = self._sum if type(action) is Sum else self._update
-        self._span(Stage.AGGREGATE, op, request, start_ns, start_cpu_ns)
-
-    def _answer(self, key: Key, reply: Reply) -> int:
-        """Hands a reply to its sender; gives the time at which it did."""
-        version = key.state.lend(reply)
-        submitted_ns = now_ns()
-        self._shared.replies[reply.pull.worker].put(key.shard.key, Answer(key, version, reply.pull, submitted_ns))
-        return submitted_ns
-
-    def _queued(self, request: Request, request_id: int, size_bytes: int, taken_ns: int) -> None:
+        plain = self._shared.pool.take(key.nbytes)
+        self._shared.codec_of_push(request.step).decode([buffer.view], [plain.values])
+        self._shared.pool.give(buffer)
+        cpu_ns = cpu_used_ns(start_cpu_ns)
         self._record.span(
-            Stage.AGGREGATE, self._queue, request.key.record, request.step, size_bytes, request.arrived_ns, taken_ns,
-            request_id,
+            Stage.SERIALIZE, self._decode, key.record, request.step, key.nbytes, start_ns, now_ns(), request.push_id,
+            cpu_ns=cpu_ns,
         )  # fmt: skip
+        return plain
 
-    def _span(self, stage: Stage, op: int, request: Request, start_ns: int, start_cpu_ns: int) -> None:
-        """Work for a push that ends now."""
-        cpu_ns = self._cpu_ns() - start_cpu_ns
-        key = request.key
-        self._record.span(
-            stage, op, key.record, request.step, key.nbytes, start_ns, now_ns(), request.push_id, cpu_ns=cpu_ns
-        )  # fmt: skip
-
-
-def _no_clock() -> int:
-    return 0
+    def _answer(self, key: Key, reply: Reply, held_ns: int, cause_id: int) -> None:
+        """Hands a reply to its sender."""
+        answer = Answer(key, key.state.lend(reply), reply.pull, now_ns(), held_ns, cause_id)
+        self._shared.replies[reply.pull.worker].put(key.shard.key, answer)

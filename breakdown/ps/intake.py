@@ -55,14 +55,14 @@ class Intake:
             push_id, pull_id = protocol.requests_of(header)
             step, size_bytes = header.step, header.size_bytes
             first_ns, last_ns = received.first_byte_ns, received.last_byte_ns
-            if push_id:
-                record.received(
-                    Verb.PUSH, Direction.REQUEST, key.record, step, size_bytes, push_id, header.sender, first_ns, last_ns
-                )  # fmt: skip
-                first_ns = last_ns  # a pull behind it came with its last byte
-            if pull_id:
+            if not push_id:  # of a push, the handler records it
                 record.received(Verb.PULL, Direction.REQUEST, key.record, step, 0, pull_id, header.sender, first_ns, last_ns)
-            key.inbox.put(Request(key, self._worker, step, push_id, pull_id, size_bytes, self._buffer, last_ns))
+            key.inbox.put(
+                Request(
+                    key, self._worker, step, push_id, pull_id, size_bytes, self._buffer, header.sender, record.ident,
+                    first_ns, last_ns,
+                )
+            )  # fmt: skip
 
     def _place(self, header: Header) -> list[memoryview] | None:
         """The sink: where this frame's payload goes, when the frame may come."""

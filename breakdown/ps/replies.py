@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 
-from breakdown.clock.clocks import now_ns, thread_cpu_ns
+from breakdown.clock.clocks import now_ns
 from breakdown.errors import WireError
 from breakdown.model.identity import Node, Role
-from breakdown.model.records import Direction, Verb
 from breakdown.model.stages import Op, Stage
 from breakdown.ps import protocol
+from breakdown.ps.cpu import cpu_start_ns, cpu_used_ns
 from breakdown.ps.intake import RefusedError
 from breakdown.ps.serving import Answer, Shared
 from breakdown.record.api import ThreadRecorder
@@ -27,7 +27,7 @@ class ReplySender:
         self._code = shared.node.code
         self._codec = shared.reply_codec
         self._compressor = self._codec.compressor()
-        self._queue, self._encode = shared.recorder.intern(Op.QUEUE), shared.recorder.intern(Op.ENCODE)
+        self._encode = shared.recorder.intern(Op.ENCODE)
 
     def run(self) -> None:
         """Until the outbox ends. Raises `WireError` when the worker is gone, `RefusedError` after telling it what it did."""
@@ -41,29 +41,27 @@ class ReplySender:
             self._send(answer, record)
 
     def _send(self, answer: Answer, record: ThreadRecorder) -> None:
-        taken_ns = now_ns()
-        key, version, pull = answer.key, answer.version, answer.pull
-        record.span(
-            Stage.PULL, self._queue, key.record, pull.step, key.nbytes, answer.submitted_ns, taken_ns, pull.request_id
-        )  # fmt: skip
+        start_ns = taken_ns = now_ns()
+        key, version, pull, submitted_ns, held_ns, cause_id = answer
         payload: list[Buffer]
         if self._codec.straight:
             payload, size_bytes = [version.buffer.view], key.nbytes
         else:
-            start_ns, start_cpu_ns = now_ns(), thread_cpu_ns()
+            start_cpu_ns = cpu_start_ns(key.cpu_timed)
             payload = self._codec.encode(self._compressor, [version.buffer.values])
             size_bytes = sum(memoryview(part).nbytes for part in payload)
-            cpu_ns = thread_cpu_ns() - start_cpu_ns
+            cpu_ns, start_ns = cpu_used_ns(start_cpu_ns), now_ns()
             record.span(
-                Stage.SERIALIZE, self._encode, key.record, pull.step, key.nbytes, start_ns, now_ns(), pull.request_id,
+                Stage.SERIALIZE, self._encode, key.record, pull.step, key.nbytes, taken_ns, start_ns, pull.request_id,
                 cpu_ns=cpu_ns,
             )  # fmt: skip
         header = Header(
             Kind.PULL_REPLY, self._codec.flags, self._code, key.shard.key, pull.step, pull.request_id, size_bytes
         )
-        start_ns = now_ns()
         self._connection.send(header, payload)
-        record.sent(
-            Verb.PULL, Direction.REPLY, key.record, pull.step, size_bytes, pull.request_id, self._peer, start_ns, now_ns()
-        )  # fmt: skip
+        end_ns = now_ns()
         version.done(pull.request_id)
+        record.replied(
+            key.record, pull.step, size_bytes, pull.request_id, self._peer, cause_id, held_ns, submitted_ns, taken_ns,
+            start_ns, end_ns,
+        )  # fmt: skip

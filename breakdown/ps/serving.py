@@ -10,6 +10,7 @@ from breakdown.errors import WireError
 from breakdown.model.identity import Node
 from breakdown.ps.codec import Codec, push_codec, reply_codec
 from breakdown.ps.consistency import INITIAL_STEP, Pull, consistency
+from breakdown.ps.cpu import cpu_timed
 from breakdown.ps.optim import optimizer
 from breakdown.ps.outbox import Outbox, outbox
 from breakdown.ps.plan import Plan, Shard
@@ -21,13 +22,14 @@ from breakdown.record.api import Recorder
 class Key:
     """One shard at this server. `state` and `held_ns` belong to the handler whose inbox this is."""
 
-    __slots__ = ("held_ns", "inbox", "nbytes", "numel", "record", "shard", "state")
+    __slots__ = ("cpu_timed", "held_ns", "inbox", "nbytes", "numel", "record", "shard", "state")
 
-    def __init__(self, shard: Shard, record: int, state: ShardState, inbox: Inbox) -> None:
+    def __init__(self, shard: Shard, recorder: Recorder, state: ShardState, inbox: Inbox) -> None:
         self.shard = shard
         self.nbytes = shard.nbytes
         self.numel = shard.numel
-        self.record = record  # the interned name
+        self.record = recorder.intern(shard.name)
+        self.cpu_timed = cpu_timed(recorder, shard.nbytes)
         self.state = state
         self.inbox = inbox
         self.held_ns: dict[int, int] = {}  # request id of a held pull -> when the handler took it
@@ -46,16 +48,24 @@ class Request(NamedTuple):
     pull_id: int
     size_bytes: int
     buffer: Buffer | None
-    arrived_ns: int
+    sender: int
+    receiver: int  # the receiving thread's number in the trace
+    first_byte_ns: int
+    last_byte_ns: int
 
 
 class Answer(NamedTuple):
-    """A reply on its way from a handler to a sender."""
+    """A reply on its way from a handler to a sender: held since `held_ns`, until the push `cause_id` was carried out.
+
+    NOT_MEASURED and NO_REQUEST: it was not held.
+    """
 
     key: Key
     version: Version
     pull: Pull
     submitted_ns: int
+    held_ns: int
+    cause_id: int
 
 
 Inbox: TypeAlias = "SimpleQueue[Request | None]"
@@ -102,4 +112,4 @@ class Shared:
     def _key(self, cell: Cell, shard: Shard, inbox: Inbox) -> Key:
         rule = consistency(cell.consistency, cell.workers, cell.staleness)
         update = optimizer(cell.optimizer, cell.learning_rate) if cell.update_on == "server" else None
-        return Key(shard, self.recorder.intern(shard.name), ShardState(rule, update, self.pool), inbox)
+        return Key(shard, self.recorder, ShardState(rule, update, self.pool), inbox)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from breakdown.clock.clocks import now_ns, thread_cpu_ns
+from breakdown.clock.clocks import now_ns
 from breakdown.config.cell import Cell
 from breakdown.errors import BreakdownError, RunError, WireError
 from breakdown.model.identity import NO_REQUEST, Node, Role, request_id
@@ -24,6 +24,7 @@ from breakdown.model.stages import Op, Stage
 from breakdown.ps import protocol
 from breakdown.ps.codec import Codec, byte_view, push_codec, reply_codec
 from breakdown.ps.consistency import INITIAL_STEP
+from breakdown.ps.cpu import cpu_start_ns, cpu_timed, cpu_used_ns
 from breakdown.ps.failure import Failure
 from breakdown.ps.outbox import Outbox, outbox
 from breakdown.ps.plan import Plan, Shard
@@ -55,13 +56,17 @@ class _Memory:
 class _Slot:
     """One wire key at this worker. Main sets `pull_id` and the places before the pull is sent; the receiver reads them."""
 
-    __slots__ = ("answered", "compressor", "nbytes", "numel", "places", "pull_id", "pull_step", "record", "shard", "values")
+    __slots__ = (
+        "answered", "compressor", "cpu_timed", "nbytes", "numel", "places", "pull_id", "pull_step", "record", "shard",
+        "values",
+    )  # fmt: skip
 
-    def __init__(self, shard: Shard, record: int, codec: Codec) -> None:
+    def __init__(self, shard: Shard, recorder: Recorder, codec: Codec) -> None:
         self.shard = shard
         self.nbytes = shard.nbytes
         self.numel = shard.numel
-        self.record = record  # the interned name
+        self.record = recorder.intern(shard.name)
+        self.cpu_timed = cpu_timed(recorder, shard.nbytes)
         self.compressor = codec.compressor()
         self.pull_id = NO_REQUEST
         self.pull_step = INITIAL_STEP
@@ -97,11 +102,10 @@ class Client:
         self._initial_codec = Codec("raw", "none")
         self._reply_codec = reply_codec(cell.serializer, cell.compression)
         self._pool = Pool()
-        self._slots = [_Slot(shard, recorder.intern(shard.name), self._push_codec) for shard in plan.shards]
+        self._slots = [_Slot(shard, recorder, self._push_codec) for shard in plan.shards]
         self._ids = itertools.count(request_id(node, 1))
         self._outboxes: list[Outbox[_Job]] = [outbox(cell.priority) for _ in connections]
-        ops = (Op.QUEUE, Op.ENCODE, Op.DECODE, Op.BLOCK)
-        self._queue, self._encode, self._decode, self._block = map(recorder.intern, ops)
+        self._encode, self._decode, self._block = map(recorder.intern, (Op.ENCODE, Op.DECODE, Op.BLOCK))
         self._leaving = False
         self._senders: list[threading.Thread] = []
         self._receivers: list[threading.Thread] = []
@@ -190,10 +194,8 @@ class Client:
         slot, step, push_id, pull_id = job.slot, job.step, job.push_id, job.pull_id
         payload: Sequence[Bytes] = ()
         flags = size_bytes = 0
+        start_ns = taken_ns = now_ns()
         if push_id:
-            record.span(
-                Stage.SERIALIZE, self._queue, slot.record, step, slot.nbytes, job.submitted_ns, now_ns(), push_id
-            )  # fmt: skip
             codec = self._initial_codec if step == INITIAL_STEP else self._push_codec
             flags = codec.flags
             if codec.straight:
@@ -201,23 +203,17 @@ class Client:
             else:
                 payload = self._encoded(job, codec, record)
                 size_bytes = sum(memoryview(part).nbytes for part in payload)
-        header = Header(job.kind, flags, self._code, slot.shard.key, step, push_id or pull_id, size_bytes)
-        start_ns = now_ns()
-        if pull_id:
-            record.span(Stage.SERIALIZE, self._queue, slot.record, step, 0, job.submitted_ns, start_ns, pull_id)
-        connection.send(header, payload)
-        end_ns = now_ns()
-        if push_id:
-            record.sent(Verb.PUSH, Direction.REQUEST, slot.record, step, size_bytes, push_id, peer, start_ns, end_ns)
-            end_ns = start_ns  # a pull behind it takes no time of its own
-        if pull_id:
-            record.sent(Verb.PULL, Direction.REQUEST, slot.record, step, 0, pull_id, peer, start_ns, end_ns)
+                start_ns = now_ns()
+        connection.send(Header(job.kind, flags, self._code, slot.shard.key, step, push_id or pull_id, size_bytes), payload)
+        record.asked(
+            slot.record, step, size_bytes, push_id, pull_id, peer, job.submitted_ns, taken_ns, start_ns, now_ns()
+        )  # fmt: skip
 
     def _encoded(self, job: _Job, codec: Codec, record: ThreadRecorder) -> list[Bytes]:
         slot = job.slot
-        start_ns, start_cpu_ns = now_ns(), thread_cpu_ns()
+        start_ns, start_cpu_ns = now_ns(), cpu_start_ns(slot.cpu_timed)
         payload = codec.encode(slot.compressor, job.values)
-        cpu_ns = thread_cpu_ns() - start_cpu_ns
+        cpu_ns = cpu_used_ns(start_cpu_ns)
         record.span(
             Stage.SERIALIZE, self._encode, slot.record, job.step, slot.nbytes, start_ns, now_ns(), job.push_id, cpu_ns=cpu_ns
         )  # fmt: skip
@@ -249,10 +245,10 @@ class Client:
             first_byte_ns, last_byte_ns,
         )  # fmt: skip
         if buffer is not None:
-            start_ns, start_cpu_ns = now_ns(), thread_cpu_ns()
+            start_ns, start_cpu_ns = now_ns(), cpu_start_ns(slot.cpu_timed)
             self._reply_codec.decode([buffer.view], slot.places.tensors)
             self._pool.give(buffer)
-            cpu_ns = thread_cpu_ns() - start_cpu_ns
+            cpu_ns = cpu_used_ns(start_cpu_ns)
             record.span(
                 Stage.SERIALIZE, self._decode, slot.record, header.step, slot.nbytes, start_ns, now_ns(), header.request_id,
                 cpu_ns=cpu_ns,

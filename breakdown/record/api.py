@@ -18,7 +18,14 @@ NOT_MEASURED = -1
 
 
 class ThreadRecorder(Protocol):
-    """The records of one thread. `op` and `key` are integers from `Recorder.intern`."""
+    """The records of one thread. `op` and `key` are integers from `Recorder.intern`.
+
+    `span`, `sent` and `received` record one thing each. The three below record at once all that was done for a frame at one
+    place of the parameter server: one call instead of up to five. `store.requests` unfolds it to what the others record.
+    """
+
+    ident: int
+    """Its number in this process, from 1."""
 
     def span(
         self,
@@ -46,6 +53,7 @@ class ThreadRecorder(Protocol):
         peer: int,
         start_ns: int,
         end_ns: int,
+        /,
     ) -> None:
         """The sending half of a message: the call that hands it to the system, from start to return. `peer`: Node.code."""
 
@@ -60,8 +68,69 @@ class ThreadRecorder(Protocol):
         peer: int,
         start_ns: int,
         end_ns: int,
+        /,
     ) -> None:
         """The receiving half: `start_ns` is the arrival of the first byte, `end_ns` of the last. `peer`: Node.code."""
+
+    def asked(
+        self,
+        key: int,
+        step: int,
+        size_bytes: int,
+        push_id: int,
+        pull_id: int,
+        peer: int,
+        queued_ns: int,
+        taken_ns: int,
+        start_ns: int,
+        end_ns: int,
+        /,
+    ) -> None:
+        """A frame that a worker sends: queued until it is taken, then sent. It holds a push, a pull (NO_REQUEST: it does
+        not), or both: then the pull is queued until the sending starts, which is all that its sending takes.
+        """
+
+    def served(
+        self,
+        op: int,
+        key: int,
+        step: int,
+        size_bytes: int,
+        push_id: int,
+        pull_id: int,
+        peer: int,
+        receiver: int,
+        first_byte_ns: int,
+        last_byte_ns: int,
+        taken_ns: int,
+        start_ns: int,
+        end_ns: int,
+        work_bytes: int,
+        cpu_ns: int,
+        /,
+    ) -> None:
+        """A push at the server, and the pull behind it if there is one: received by the thread `receiver` (its `ident`),
+        queued until a handler takes them, and the first work for the push (`op`, on so many bytes), from `start_ns` on.
+        """
+
+    def replied(
+        self,
+        key: int,
+        step: int,
+        size_bytes: int,
+        pull_id: int,
+        peer: int,
+        cause_id: int,
+        held_ns: int,
+        queued_ns: int,
+        taken_ns: int,
+        start_ns: int,
+        end_ns: int,
+        /,
+    ) -> None:
+        """The answer to a pull at the server: held from `held_ns` (NOT_MEASURED: it was not) until the push `cause_id`
+        released it, at `queued_ns`; then queued until it is taken, and sent.
+        """
 
 
 class Recorder(Protocol):

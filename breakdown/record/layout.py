@@ -12,8 +12,10 @@ head's fields before it and the payload without padding.
 | SPAN, SENT, RECEIVED, STEP | its id | rows | int64 rows, columns as in `COLUMNS` |
 | NOTE | 0 | bytes | JSON list [name, value] |
 | END | 0 | bytes | JSON object {"lost": records that are not in the file}; absent when the process died |
+| ASKED, SERVED, REPLIED | its id | rows | as above: all that was done for a frame at one place, see `api` |
 
-Names and threads are written before the rows that use them.
+Names and threads are written before the rows that use them. What a row of the last three kinds stands for, in spans and
+halves of messages, is unfolded by `store.requests`.
 """
 
 from __future__ import annotations
@@ -43,6 +45,9 @@ class Kind(enum.IntEnum):
     STEP = 7
     NOTE = 8
     END = 9
+    ASKED = 10
+    SERVED = 11
+    REPLIED = 12
 
 
 _MESSAGE_COLUMNS = ("verb", "direction", "key", "step", "size_bytes", "request_id", "peer", "start_ns", "end_ns")
@@ -62,10 +67,53 @@ COLUMNS: Dict[Kind, Tuple[str, ...]] = {
     ),
     Kind.SENT: _MESSAGE_COLUMNS,
     Kind.RECEIVED: _MESSAGE_COLUMNS,
+    Kind.ASKED: (
+        "key",
+        "step",
+        "size_bytes",
+        "push_id",
+        "pull_id",
+        "peer",
+        "queued_ns",
+        "taken_ns",
+        "start_ns",
+        "end_ns",
+    ),
+    Kind.SERVED: (
+        "op",
+        "key",
+        "step",
+        "size_bytes",
+        "push_id",
+        "pull_id",
+        "peer",
+        "receiver",
+        "first_byte_ns",
+        "last_byte_ns",
+        "taken_ns",
+        "start_ns",
+        "end_ns",
+        "work_bytes",
+        "cpu_ns",
+    ),
+    Kind.REPLIED: (
+        "key",
+        "step",
+        "size_bytes",
+        "pull_id",
+        "peer",
+        "cause_id",
+        "held_ns",
+        "queued_ns",
+        "taken_ns",
+        "start_ns",
+        "end_ns",
+    ),
     # `loss_bits`: the IEEE 754 double's own 64 bits, so that no digit is lost; only meant where `has_loss` is 1.
     Kind.STEP: ("step", "start_ns", "end_ns", "samples", "warm_up", "has_loss", "loss_bits"),
 }
-"""The columns of a row, each one int64. `op` and `key` are ids of NAMES; -1 in `cpu_ns` stands for not measured."""
+"""The columns of a row, each one int64. `op` and `key` are ids of NAMES; -1 in `cpu_ns` and `held_ns` stands for not
+measured."""
 
 ROW_BYTES: Dict[Kind, int] = {kind: 8 * len(columns) for kind, columns in COLUMNS.items()}
 

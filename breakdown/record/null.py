@@ -15,6 +15,8 @@ class NullThreadRecorder:
 
     __slots__ = ()
 
+    ident = 0
+
     def span(
         self,
         stage: Stage,
@@ -41,6 +43,7 @@ class NullThreadRecorder:
         peer: int,
         start_ns: int,
         end_ns: int,
+        /,
     ) -> None:
         """Does nothing."""
 
@@ -55,6 +58,61 @@ class NullThreadRecorder:
         peer: int,
         start_ns: int,
         end_ns: int,
+        /,
+    ) -> None:
+        """Does nothing."""
+
+    def asked(
+        self,
+        key: int,
+        step: int,
+        size_bytes: int,
+        push_id: int,
+        pull_id: int,
+        peer: int,
+        queued_ns: int,
+        taken_ns: int,
+        start_ns: int,
+        end_ns: int,
+        /,
+    ) -> None:
+        """Does nothing."""
+
+    def served(
+        self,
+        op: int,
+        key: int,
+        step: int,
+        size_bytes: int,
+        push_id: int,
+        pull_id: int,
+        peer: int,
+        receiver: int,
+        first_byte_ns: int,
+        last_byte_ns: int,
+        taken_ns: int,
+        start_ns: int,
+        end_ns: int,
+        work_bytes: int,
+        cpu_ns: int,
+        /,
+    ) -> None:
+        """Does nothing."""
+
+    def replied(
+        self,
+        key: int,
+        step: int,
+        size_bytes: int,
+        pull_id: int,
+        peer: int,
+        cause_id: int,
+        held_ns: int,
+        queued_ns: int,
+        taken_ns: int,
+        start_ns: int,
+        end_ns: int,
+        /,
     ) -> None:
         """Does nothing."""
 

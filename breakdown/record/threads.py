@@ -12,13 +12,14 @@ import struct
 from typing import Callable, Iterator, List, Tuple
 
 from breakdown.model.identity import NO_REQUEST
-from breakdown.model.records import Direction, Verb
 from breakdown.model.stages import Stage
 from breakdown.record.api import NOT_MEASURED
-from breakdown.record.layout import Kind, row_struct
+from breakdown.record.layout import COLUMNS, Kind, row_struct
 
 Append = Callable[[bytes], None]
 Reject = Callable[[str], None]
+
+_KINDS = (Kind.SPAN, Kind.SENT, Kind.RECEIVED, Kind.ASKED, Kind.SERVED, Kind.REPLIED)
 
 
 class Rows:
@@ -40,18 +41,18 @@ class Rows:
 
 
 class FileThreadRecorder:
-    """Satisfies `api.ThreadRecorder`. Its three methods are closures held in slots: a call is one lookup and no `self`."""
+    """Satisfies `api.ThreadRecorder`. Its methods are closures held in slots: a call is one lookup and no `self`."""
 
-    __slots__ = ("_rows", "ident", "name", "received", "sent", "span")
+    __slots__ = ("_rows", "asked", "ident", "name", "received", "replied", "sent", "served", "span")
 
     def __init__(self, ident: int, name: str, reject: Reject) -> None:
         """`reject` is told, in words, of each record whose values are not 64-bit integers."""
         self.ident = ident
         self.name = name
-        self._rows = (Rows(Kind.SPAN), Rows(Kind.SENT), Rows(Kind.RECEIVED))
-        self.span = _span(self._rows[0].append, reject, name)
-        self.sent = _half(self._rows[1].append, reject, name)
-        self.received = _half(self._rows[2].append, reject, name)
+        self._rows = tuple(map(Rows, _KINDS))
+        span, *others = self._rows
+        self.span = _span(span.append, reject, name)
+        self.sent, self.received, self.asked, self.served, self.replied = (_plain(rows, reject, name) for rows in others)
 
     def take(self) -> Iterator[Tuple[Kind, List[bytes]]]:
         """Takes out the rows gathered so far, kind by kind; for the flusher."""
@@ -85,24 +86,15 @@ def _span(append: Append, reject: Reject, thread: str) -> Callable[..., None]:
     return span
 
 
-def _half(append: Append, reject: Reject, thread: str) -> Callable[..., None]:
-    pack = row_struct(Kind.SENT).pack
-    error = struct.error
+def _plain(rows: Rows, reject: Reject, thread: str) -> Callable[..., None]:
+    """Takes the columns of its kind, in order and without names."""
+    append, pack, error = rows.append, row_struct(rows.kind).pack, struct.error
+    step = COLUMNS[rows.kind].index("step")
 
-    def half(
-        verb: Verb,
-        direction: Direction,
-        key: int,
-        step: int,
-        size_bytes: int,
-        request_id: int,
-        peer: int,
-        start_ns: int,
-        end_ns: int,
-    ) -> None:
+    def record(*values: int) -> None:
         try:
-            append(pack(verb, direction, key, step, size_bytes, request_id, peer, start_ns, end_ns))
+            append(pack(*values))
         except error as problem:
-            reject(f"thread {thread}, step {step}: {problem}")
+            reject(f"thread {thread}, step {values[step]}: {problem}")
 
-    return half
+    return record

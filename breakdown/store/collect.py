@@ -31,6 +31,7 @@ from breakdown.store.join import is_native, join
 from breakdown.store.keys import names_of_keys
 from breakdown.store.messages import message_table
 from breakdown.store.operations import resolve
+from breakdown.store.requests import unfolded
 
 WARNING_NOTE = "warning"
 """The trace note by which a process tells the user something; its value is the text."""
@@ -99,7 +100,7 @@ def _read_all(raw: Path) -> tuple[dict[Node, list[TraceFile]], list[str]]:
     warnings = []
     for path in sorted(raw.glob("*.trace")):
         try:
-            trace = read_trace(str(path))
+            trace = unfolded(read_trace(str(path)))
             traces.setdefault(node_of_trace(trace), []).append(trace)
         except TraceError as error:
             warnings.append(str(error))
