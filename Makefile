@@ -17,10 +17,12 @@ help:  ## list the targets
 
 quickstart: $(CORE)  ## set up, measure one server and two workers against one machine, print why it is slower
 	$(BIN)/breakdown env create mxnet
+	$(BIN)/breakdown env create tensorflow
 	$(BIN)/breakdown run experiments/quickstart.yaml --fresh
 
 test: $(DEV)  ## set up and run all tests
 	$(BIN)/breakdown env create mxnet
+	$(BIN)/breakdown env create tensorflow
 	$(BIN)/python -m pytest
 
 check: lint types contracts  ## ruff, mypy --strict and the import contracts

@@ -16,11 +16,14 @@ from breakdown.analysis import bootstrap
 from breakdown.analysis.account import CellAccount
 from breakdown.analysis.findings import CellFinding, Cost, Interval
 
-MXNET: Final = "mxnet"
+SINGLE: Final = {"single": {}, "mxnet": {"kvstore": "local"}, "tensorflow": {"tf_mode": "local"}}
+"""By backend, what says that a cell of it has no parameter server."""
 WHOLE_MACHINE: Final = 0
 """`cores_per_worker` of a single node that has all cores."""
 SAME_WORK: Final = ("workload", "workload_options", "batch_size", "optimizer", "compute")
 """The fields that a cell and its single node must share: what is computed for a batch. Those that a cell lacks are equal."""
+_WAYS: Final = {"mxnet": ("kvstore",), "tensorflow": ("tf_mode", "consistency")}
+"""By backend, the fields that say how its workers are kept consistent. Of the others it is `consistency`."""
 _NOT_OF_FAMILY: Final = frozenset({"workers", "seed", "timeout_s", "port", "record"})
 """Fields that do not tell families apart: the number of workers, and what has no part in how fast they are meant to be."""
 
@@ -36,12 +39,13 @@ class Baselines:
 def is_single(cell: CellFinding) -> bool:
     """A cell without a parameter server."""
     backend = cell.config.get("backend")
-    return backend == "single" or (backend == MXNET and cell.config.get("kvstore") == "local")
+    return backend in SINGLE and all(cell.config.get(name) == value for name, value in SINGLE[backend].items())
 
 
 def framework(config: Mapping[str, Any]) -> str:
     """What computes a step. A cell's single node computes with the same."""
-    return MXNET if config.get("backend") == MXNET else "torch"
+    backend = str(config.get("backend"))
+    return backend if backend in ("mxnet", "tensorflow") else "torch"
 
 
 def baselines(cell: CellAccount, accounts: Sequence[CellAccount]) -> Baselines:
@@ -116,9 +120,9 @@ def _names(families: Sequence[tuple[tuple[str, str], ...]]) -> dict[tuple[tuple[
     names = {}
     for family in families:
         fields = dict(family)
-        how = "kvstore" if fields.get("backend") == MXNET else "consistency"
-        always = ("backend", "servers", "consistency", "kvstore")
-        head = [fields.get("backend", ""), f"{fields.get('servers', '?')}s", fields.get(how, "")]
+        how = _WAYS.get(fields.get("backend", ""), ("consistency",))
+        always = ("backend", "servers", "consistency", "kvstore", "tf_mode")
+        head = [fields.get("backend", ""), f"{fields.get('servers', '?')}s", *(fields.get(name, "") for name in how)]
         rest = [f"{name}={value}" for name, value in family if (name, value) not in common and name not in always]
         names[family] = " ".join(part for part in (*head, *rest) if part)
     return names

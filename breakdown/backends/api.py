@@ -47,14 +47,16 @@ class Start:
     port: int  # a free one for the process itself; ascending in the order of `Backend.nodes`
     threads: int  # to compute with
     home: Home
+    ports: Mapping[Node, int] = field(default_factory=dict)  # of all processes; empty where there is only one
 
 
 @dataclass(frozen=True)
 class Command:
-    """How a role process is started. `env`: in addition to the caller's."""
+    """How a role process is started. `env`: in addition to the caller's. `serves`: as in `launch.plan.ProcessPlan`."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
+    serves: bool = False
 
 
 class Backend(ABC):

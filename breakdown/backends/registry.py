@@ -14,6 +14,7 @@ BACKENDS = {
     "single": "breakdown.backends.single:SingleBackend",
     "torch_ps": "breakdown.backends.torch_ps:TorchPsBackend",
     "mxnet": "breakdown.backends.mxnet.backend:MxnetBackend",
+    "tensorflow": "breakdown.backends.tensorflow.backend:TensorflowBackend",
 }
 
 

@@ -19,8 +19,8 @@ def command() -> None:
 def create(name: str, python: str) -> None:
     """Make an environment, or what of it is out of date.
 
-    NAME is the framework's: mxnet. Downloads its packages, and compiles the recorder that is loaded into it. Does nothing
-    when the environment is up to date; with --python it is made anew.
+    NAME is the framework's: mxnet or tensorflow. Downloads its packages, and compiles the recorder that is loaded into it.
+    Does nothing when the environment is up to date; with --python it is made anew.
     """
     from rich.console import Console
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 OptionValue = int | float | str | bool
 
-BACKENDS = ("single", "torch_ps", "mxnet")
+BACKENDS = ("single", "torch_ps", "mxnet", "tensorflow")
 CONSISTENCIES = ("bsp", "async", "ssp")
 OPTIMIZERS = ("sgd", "momentum", "adam")
 UPDATE_PLACES = ("server", "worker")
@@ -21,6 +21,7 @@ PRIORITIES = ("fifo", "layer")
 COMPRESSIONS = ("none", "fp16", "2bit")
 TRANSPORTS = ("tcp", "zmq", "grpc", "inproc")
 KVSTORES = ("local", "dist_sync", "dist_async", "dist_device_sync", "p3store_dist")
+TF_MODES = ("local", "graph", "strategy")
 SERIALIZERS = ("raw", "pickle", "protobuf")
 
 
@@ -47,7 +48,7 @@ class Cell:
     update_on: str = "server"
     sharding: str = "balanced"
     split_bound_bytes: int = 4_000_000  # sharding split, and mxnet: keys above it are cut over all servers
-    server_threads: int = 1  # handler threads a server, each owning some shards
+    server_threads: int = 1  # handler threads a server, each owning some shards; tensorflow: operations at a time
     push_when: str = "ready"  # as soon as a gradient is ready, or all at the end of backward
     priority: str = "fifo"
     bucket_bytes: int = 0  # keys are fused into messages of up to this size; 0: one message a key
@@ -57,6 +58,7 @@ class Cell:
     serializer: str = "raw"
     port: int = 0  # of the scheduler; 0: a free one
     kvstore: str = "dist_sync"  # backend mxnet: its name of the store; it says the consistency, local is the single node
+    tf_mode: str = "graph"  # backend tensorflow: tf.compat.v1 servers, ParameterServerStrategy, or the single node
     # on what
     cores_per_worker: int = 1  # 0: all cores, not pinned. Also the number of compute threads
     server_cores: int = 0  # cores pinned for each server; 0: not pinned, shares what there is

@@ -35,7 +35,10 @@ NOT_OF_MXNET = frozenset(
 )  # fmt: skip
 """Fields that mean nothing to MXNet, which has ways of its own; its `kvstore` says the consistency."""
 
-_IN_HEAD = frozenset({"backend", "workers", "servers", "consistency", "staleness", "kvstore"})
+NOT_OF_TENSORFLOW = frozenset({"push_when", "priority", "bucket_bytes", "transport", "serializer"})
+"""Fields that mean nothing to TensorFlow, which has ways of its own."""
+
+_IN_HEAD = frozenset({"backend", "workers", "servers", "consistency", "staleness", "kvstore", "tf_mode"})
 _SPEAKS_FOR_ITSELF = frozenset({"workload", "optimizer", "sharding", "compression", "transport", "serializer"})
 
 _LENGTH = frozenset({"seed", "steps", "warmup_steps"})
@@ -47,7 +50,9 @@ _MAX_ID_TEXT = 60
 
 def is_one_node(cell: Cell) -> bool:
     """Whether there is no parameter server: the other cells are compared with it."""
-    return cell.backend == "single" or (cell.backend == "mxnet" and cell.kvstore == "local")
+    if cell.backend == "mxnet":
+        return cell.kvstore == "local"
+    return cell.backend == "single" or (cell.backend == "tensorflow" and cell.tf_mode == "local")
 
 
 def canonical(cell: Cell) -> dict[str, Any]:
@@ -90,6 +95,10 @@ def _meaningful(cell: Cell) -> dict[str, Any]:
         silent |= NOT_OF_MXNET
     else:
         silent.add("kvstore")
+    if cell.backend == "tensorflow":
+        silent |= NOT_OF_TENSORFLOW
+    else:
+        silent.add("tf_mode")
     if cell.consistency != "ssp":
         silent.add("staleness")
     if cell.backend != "mxnet" and cell.sharding != "split":
@@ -110,12 +119,14 @@ def _varies(name: str, cells: Sequence[Mapping[str, Any]]) -> bool:
 def _head(cell: Cell) -> tuple[str, ...]:
     if is_one_node(cell):
         cores = cell.cores_per_worker
-        who = (cell.backend,) if cell.backend == "single" else (cell.backend, cell.kvstore)
-        return (*who, "whole machine" if cores == 0 else f"{cores} core{'s' if cores > 1 else ''}")
+        how = {"mxnet": (cell.kvstore,), "tensorflow": (cell.tf_mode,)}.get(cell.backend, ())
+        return (cell.backend, *how, "whole machine" if cores == 0 else f"{cores} core{'s' if cores > 1 else ''}")
+    who = (cell.backend, f"{cell.servers}s{cell.workers}w")
     if cell.backend == "mxnet":
-        return (cell.backend, f"{cell.servers}s{cell.workers}w", cell.kvstore)
-    consistency = cell.consistency + (f" {cell.staleness}" if cell.consistency == "ssp" else "")
-    return (cell.backend, f"{cell.servers}s{cell.workers}w", consistency)
+        return (*who, cell.kvstore)
+    if cell.backend == "tensorflow":
+        return (*who, cell.tf_mode, cell.consistency)
+    return (*who, cell.consistency + (f" {cell.staleness}" if cell.consistency == "ssp" else ""))
 
 
 def _details(cell: Cell, told: Mapping[str, Any]) -> list[str]:

@@ -67,6 +67,7 @@ RULES: Mapping[str, Rule] = {
     "serializer": Rule(str, choices=names.SERIALIZERS),
     "port": Rule(int, low=0, high=65535),
     "kvstore": Rule(str, choices=names.KVSTORES),
+    "tf_mode": Rule(str, choices=names.TF_MODES),
     "cores_per_worker": Rule(int, low=0),
     "server_cores": Rule(int, low=0),
     "record": Rule(bool),
@@ -113,6 +114,8 @@ def _conflicts(cell: Cell) -> list[tuple[str, str]]:
         )
     if cell.backend == "mxnet":
         found += _mxnet_conflicts(cell)
+    if cell.backend == "tensorflow":
+        found += _tensorflow_conflicts(cell)
     if cell.staleness and cell.consistency != "ssp":
         found.append(
             ("staleness", f"staleness {cell.staleness} needs consistency ssp, but consistency is {cell.consistency}.")
@@ -157,6 +160,37 @@ def _mxnet_conflicts(cell: Cell) -> list[tuple[str, str]]:
         found.append(
             ("update_on", "kvstore dist_async updates on the server only: set update_on: server, or kvstore: dist_sync.")
         )
+    return found
+
+
+def _tensorflow_conflicts(cell: Cell) -> list[tuple[str, str]]:
+    if cell.tf_mode == "local":
+        if cell.workers == 1:
+            return []
+        return [("workers", f"tf_mode 'local' is one node: workers must be 1, not {cell.workers}. More need graph.")]
+    found = []
+    if cell.tf_mode == "strategy" and cell.consistency != "async":
+        found.append(
+            (
+                "consistency",
+                f"TensorFlow's ParameterServerStrategy is asynchronous, not {cell.consistency}: set consistency: async with "
+                "tf_mode: strategy, or take tf_mode: graph.",
+            )
+        )
+    if cell.consistency == "ssp":
+        found.append(("consistency", "TensorFlow has no consistency ssp. Set consistency: bsp or async."))
+    if cell.tf_mode == "strategy" and cell.servers > 1 and cell.sharding == "balanced":
+        found.append(
+            (
+                "sharding",
+                "TensorFlow's ParameterServerStrategy gives variables to the servers in turn: set sharding: round_robin, or "
+                "split to cut the big ones.",
+            )
+        )
+    if cell.update_on == "worker":
+        found.append(("update_on", "TensorFlow's servers hold the variables and update them: set update_on: server."))
+    if cell.compression != "none":
+        found.append(("compression", f"TensorFlow compresses nothing: set compression: none, not {cell.compression}."))
     return found
 
 

@@ -35,6 +35,7 @@ class Recipe:
     name: str
     package: str
     python_below: tuple[int, int]
+    download_mb: int  # about, of all its packages
 
     @property
     def requirements(self) -> Path:
@@ -46,9 +47,17 @@ class Recipe:
         found = (_PACKAGE / "backends" / self.name / "native").glob("*")
         return tuple(sorted(path for path in found if path.suffix in (".cpp", ".h")))
 
+    @property
+    def shared(self) -> tuple[Path, ...]:
+        """Sources of another backend that these include."""
+        folder = _PACKAGE / "backends" / "mxnet" / "native"
+        names = (f"{name}.{ending}" for name in ("file", "patch", "trace") for ending in ("cpp", "h"))
+        return tuple(folder / name for name in names) if self.name == "tensorflow" else ()
+
 
 RECIPES: Mapping[str, Recipe] = {
-    "mxnet": Recipe("mxnet", package="mxnet", python_below=(3, 12)),  # numpy 1.23 is the last that it works with
+    "mxnet": Recipe("mxnet", "mxnet", python_below=(3, 12), download_mb=100),  # numpy 1.23 is the last that it works with
+    "tensorflow": Recipe("tensorflow", "tensorflow", python_below=(3, 14), download_mb=320),
 }
 
 
@@ -112,7 +121,7 @@ def _install(recipe: Recipe, path: Path, say: Say, python: str) -> str:
     _stamp(path).unlink(missing_ok=True)
     say(f"making {path}")
     building.virtual_environment(python, path)
-    say(f"installing {recipe.package} (some 100 MB)")
+    say(f"installing {recipe.package} (some {recipe.download_mb} MB)")
     building.install(_python(path), recipe.requirements)
     say(f"importing {recipe.package}")
     return building.version(_python(path), recipe.package)
@@ -133,7 +142,7 @@ def _wanted(recipe: Recipe) -> dict[str, str]:
     """What an environment that is up to date was made from."""
     return {
         "requirements": _hash(recipe.requirements),
-        "native": _hash(*recipe.sources),
+        "native": _hash(*recipe.sources, *recipe.shared),
         "package": str(_PACKAGE),
     }
 

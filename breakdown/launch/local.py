@@ -2,7 +2,8 @@
 
 Each process leads a session of its own, so a Ctrl-C in the terminal reaches the launcher alone, and a signal to the group
 reaches whatever the process started. The first one that fails, the time limit, or an exception in the launcher (Ctrl-C)
-ends all others: SIGTERM, then SIGKILL. If the launcher itself is killed, the kernel kills them (`child.py`).
+ends all others: SIGTERM, then SIGKILL. So are those ended that only serve, once nobody is left to be served. If the launcher
+itself is killed, the kernel kills them (`child.py`).
 """
 
 from __future__ import annotations
@@ -53,12 +54,12 @@ def run(plan: RunPlan, guard: Guard = lambda: None) -> RunOutcome:
 
 
 def _watch(processes: list[_Process], begin: float, timeout_s: float, guard: Guard) -> Stop | None:
-    """Until all have ended or one has failed (None), or until there is a reason to stop."""
+    """Until all but those that serve have ended or one has failed (None), or until there is a reason to stop."""
     next_guard = begin
     while True:
         # A list, not a generator: every process that has ended by now is noted, not only the first that failed.
         running = [process for process in processes if not process.ended()]
-        if not running or any(process.exit_code for process in processes):
+        if all(process.plan.serves for process in running) or any(process.exit_code for process in processes):
             return None
         now = time.monotonic()
         if now > begin + timeout_s:

@@ -19,6 +19,7 @@ class ProcessPlan:
     env: Mapping[str, str]  # in addition to the caller's
     cores: tuple[int, ...] | None
     log: Path
+    serves: bool = False  # it never ends by itself: the launcher ends it (SIGTERM) once all others have ended
 
 
 @dataclass(frozen=True)

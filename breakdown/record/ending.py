@@ -7,17 +7,23 @@ import signal
 import sys
 import threading
 from contextlib import suppress
-from typing import NoReturn, Optional
+from typing import NoReturn, Optional, Protocol
 
 from breakdown.errors import BreakdownError
-from breakdown.record.api import Recorder
+
+
+class Closable(Protocol):
+    """A recorder, or several."""
+
+    def close(self) -> None:
+        """Raises `RecordError` if records were lost."""
 
 
 class Trace:
     """Holds the recorder, once there is one. Closed by the main thread, or by the one that waits for SIGTERM."""
 
     def __init__(self) -> None:
-        self.recorder: Optional[Recorder] = None
+        self.recorder: Optional[Closable] = None
         self._lock = threading.Lock()
 
     def close(self) -> None:

@@ -101,9 +101,6 @@ def _frameworks() -> Iterator[Check]:
     yield Check("torch", tried.ok, tried.text, "" if tried.ok else "pip install torch: backends single and torch_ps need it")
     for name in environments.RECIPES:
         yield _environment(name)
-    tried = _import(sys.executable, "tensorflow")
-    remedy = "" if tried.ok else "nothing to do: no backend of this version uses it"
-    yield Check("tensorflow", tried.ok or None, tried.text, remedy)
 
 
 def _environment(name: str) -> Check:

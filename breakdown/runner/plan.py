@@ -72,10 +72,10 @@ def prepare(cell: Cell, cell_id: str, run: int, folder: CellFolder, available: S
     implementation = backend(cell.backend)
     home = home_of(implementation.environment)
     placement = place(implementation.nodes(cell), cell, available)
-    needs_rendezvous = any(one.node.role is Role.SCHEDULER for one in placement.places)
-    scheduler_port, *ports = (
-        _ports(cell.port, len(placement.places)) if needs_rendezvous else [0] * (1 + len(placement.places))
-    )
+    nodes = [one.node for one in placement.places]
+    needs_rendezvous = any(node.role is Role.SCHEDULER for node in nodes)
+    scheduler_port, *free = _ports(cell.port, len(nodes)) if len(nodes) > 1 else [0, 0]
+    ports = dict(zip(nodes, free, strict=True))
     rendezvous = f"{cell.transport}://{HOST}:{scheduler_port}" if needs_rendezvous else ""
     shared = {
         "cell": asdict(cell),
@@ -86,7 +86,7 @@ def prepare(cell: Cell, cell_id: str, run: int, folder: CellFolder, available: S
     }
     processes = []
     specs: dict[Path, Mapping[str, Any]] = {}
-    for one, port in zip(placement.places, ports, strict=True):
+    for one in placement.places:
         path = folder.raw_dir(run) / f"{one.node}.json"
         trace = folder.raw_file(run, one.node)
         specs[path] = {
@@ -103,14 +103,16 @@ def prepare(cell: Cell, cell_id: str, run: int, folder: CellFolder, available: S
             spec=path,
             traces=folder.raw_dir(run),
             host=HOST,
-            scheduler_port=scheduler_port,
-            port=port,
+            scheduler_port=scheduler_port if needs_rendezvous else 0,
+            port=ports[one.node],
             threads=one.threads,
             home=home,
+            ports=ports if len(nodes) > 1 else {},
         )
         command = implementation.command(start)
         env = {**_environment(one), **command.env}
-        processes.append(ProcessPlan(one.node, command.argv, env, one.cores, folder.log_dir(run) / f"{one.node}.log"))
+        log = folder.log_dir(run) / f"{one.node}.log"
+        processes.append(ProcessPlan(one.node, command.argv, env, one.cores, log, command.serves))
     plan = RunPlan(cell_id, run, tuple(processes), cell.timeout_s, placement.notes)
     return Prepared(plan, specs)
 

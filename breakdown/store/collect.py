@@ -32,6 +32,9 @@ from breakdown.store.keys import names_of_keys
 from breakdown.store.messages import message_table
 from breakdown.store.operations import resolve
 from breakdown.store.requests import unfolded
+from breakdown.store.tensorflow.convert import convert, handing_over
+from breakdown.store.tensorflow.raw import NOTES as TENSORFLOW_NOTES
+from breakdown.store.tensorflow.raw import is_tensorflow
 
 WARNING_NOTE = "warning"
 """The trace note by which a process tells the user something; its value is the text."""
@@ -53,9 +56,17 @@ def collect(folder: CellFolder, run: int) -> CollectReport:
     """
     traces, warnings = _read_all(folder.raw_dir(run))
     vocabulary = Vocabulary()
-    names = names_of_keys(trace for own in traces.values() for trace in own)
+    every = [trace for own in traces.values() for trace in own]
+    names = names_of_keys(every)
+    converted = convert([trace for trace in every if is_tensorflow(trace)], vocabulary)
     by_node = {
-        node: join(own, [_rows(trace, vocabulary, names) for trace in own], vocabulary) for node, own in traces.items()
+        node: join(own, [converted.get(trace.path) or _rows(trace, vocabulary, names) for trace in own], vocabulary)
+        for node, own in traces.items()
+    }
+    by_node |= {
+        node: handing_over(by_node[node], vocabulary)
+        for node, own in traces.items()
+        if any(trace.path in converted for trace in own)
     }
     by_node = dict(resolve(by_node, vocabulary))
     decoded = {kind: [(node, found[kind]) for node, found in by_node.items()] for kind in _ROW_KINDS}
@@ -67,7 +78,8 @@ def collect(folder: CellFolder, run: int) -> CollectReport:
     _add_run(folder.clock, run, clock)
     noted = {node: [note for trace in own for note in trace.notes] for node, own in traces.items()}
     kept = {
-        str(node): [list(note) for note in found if note[0] not in (NOTE, WARNING_NOTE)] for node, found in noted.items()
+        str(node): [list(note) for note in found if note[0] not in (NOTE, WARNING_NOTE, *TENSORFLOW_NOTES)]
+        for node, found in noted.items()
     }
     _add_run(folder.notes, run, {node: found for node, found in kept.items() if found})
     for node, own in traces.items():

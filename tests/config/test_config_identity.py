@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 
 from breakdown.config import validate
 from breakdown.config.cell import Cell
-from breakdown.config.identity import NOT_MEASURED, NOT_OF_MXNET, PS_FIELDS, canonical, cell_id, is_one_node, label
+from breakdown.config.identity import (
+    NOT_MEASURED,
+    NOT_OF_MXNET,
+    NOT_OF_TENSORFLOW,
+    PS_FIELDS,
+    canonical,
+    cell_id,
+    is_one_node,
+    label,
+)  # fmt: skip
 from breakdown.errors import ConfigError
 
 
@@ -22,6 +31,7 @@ def test_ids_are_what_they_were() -> None:
     assert cell_id(Cell(backend="single")).startswith("single-1core-")
     assert cell_id(Cell(workers=2, compression="2bit", steps=20)) == "torch_ps-1s2w-bsp-2bit-9525e8ea"
     assert cell_id(Cell(backend="mxnet", workers=2)) == "mxnet-1s2w-dist_sync-caefd90a"
+    assert cell_id(Cell(backend="tensorflow", workers=2)) == "tensorflow-1s2w-graph-bsp-8c3806b5"
 
 
 def test_the_order_of_options_makes_no_difference() -> None:
@@ -78,10 +88,11 @@ def test_one_changed_field_changes_the_id(cell: Cell, field: str, data: st.DataO
     changed = replace(cell, **{field: data.draw(_values(field))})
     same = canonical(changed) == canonical(cell)
     assert (cell_id(changed) == cell_id(cell)) == same
-    mxnet = cell.backend == "mxnet"
+    mxnet, tensorflow = cell.backend == "mxnet", cell.backend == "tensorflow"
     silent = (
         (is_one_node(cell) and field in PS_FIELDS)
         or (field in NOT_OF_MXNET if mxnet else field == "kvstore")
+        or (field in NOT_OF_TENSORFLOW if tensorflow else field == "tf_mode")
         or (field == "staleness" and cell.consistency != "ssp")
         or (field == "split_bound_bytes" and cell.sharding != "split" and not mxnet)
         or (field == "compression_threshold" and cell.compression != "2bit")
@@ -102,6 +113,10 @@ def test_labels() -> None:
     assert label(Cell(workers=2)) == "torch_ps 1s2w bsp"
     assert label(Cell(backend="mxnet", kvstore="local", cores_per_worker=0)) == "mxnet local whole machine"
     assert label(Cell(backend="mxnet", kvstore="dist_async", workers=2, servers=2)) == "mxnet 2s2w dist_async"
+    assert label(Cell(backend="tensorflow", tf_mode="local")) == "tensorflow local 1 core"
+    assert label(Cell(backend="tensorflow", workers=2)) == "tensorflow 1s2w graph bsp"
+    strategy = Cell(backend="tensorflow", workers=2, servers=2, tf_mode="strategy", consistency="async")
+    assert label(strategy) == "tensorflow 2s2w strategy async"
     assert label(Cell(servers=2, workers=4, consistency="ssp", staleness=3)) == "torch_ps 2s4w ssp 3"
     assert label(Cell(transport="zmq", compression="2bit", record=False, learning_rate=0.5)) == (
         "torch_ps 1s1w bsp learning_rate=0.5 2bit zmq record=off"
@@ -122,7 +137,7 @@ def test_every_field_has_a_rule() -> None:
     validate.check(Cell())
 
 
-@pytest.mark.parametrize("backend", ["single", "torch_ps", "mxnet"])
+@pytest.mark.parametrize("backend", ["single", "torch_ps", "mxnet", "tensorflow"])
 def test_check_refuses_a_wrong_cell_however_it_was_made(backend: str) -> None:
     validate.check(Cell(backend=backend))
     with pytest.raises(ConfigError, match="steps must be at least 1"):

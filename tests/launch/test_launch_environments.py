@@ -39,7 +39,7 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "requirements.txt").write_text("# nothing\n")
     (folder / "native" / "answer.cpp").write_text(SOURCE)
     monkeypatch.setattr(Small, "folder", folder, raising=False)
-    monkeypatch.setitem(environments.RECIPES, "small", Small("small", "pip", (9, 0)))  # type: ignore[arg-type]
+    monkeypatch.setitem(environments.RECIPES, "small", Small("small", "pip", (9, 0), 0))  # type: ignore[arg-type]
     monkeypatch.setenv(environments.PLACE_VARIABLE, str(tmp_path / "envs"))
     return folder
 
@@ -104,7 +104,7 @@ def test_a_missing_compiler_is_said_before_anything_is_made(recipe: Path, monkey
 
 
 def test_a_python_that_does_not_fit_is_said(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(environments.RECIPES, "small", Small("small", "pip", (3, 9)))  # type: ignore[arg-type]
+    monkeypatch.setitem(environments.RECIPES, "small", Small("small", "pip", (3, 9), 0))  # type: ignore[arg-type]
     with pytest.raises(
         EnvironmentMissingError, match=r"pip needs a Python below 3\.9, and .* is newer\. .*--python python3\.11"
     ):
@@ -129,7 +129,7 @@ def test_a_place_that_cannot_be_written_is_said(recipe: Path, tmp_path: Path, mo
 
 
 def test_an_unknown_environment_lists_the_known() -> None:
-    with pytest.raises(ConfigError, match=r"unknown environment 'mxnt'\. Did you mean 'mxnet'\? Known: mxnet\."):
+    with pytest.raises(ConfigError, match=r"unknown environment 'mxnt'\. Did you mean 'mxnet'\? Known: mxnet, tensorflow\."):
         create("mxnt", lambda _: None)
 
 

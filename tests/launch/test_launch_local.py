@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,34 @@ def test_cores_are_pinned(tmp_path: Path) -> None:
     assert process.log.read_text() == f"[{core}]\n"
     assert local.run(free).error is None
     assert process.log.read_text() == f"{sorted(os.sched_getaffinity(0))}\n"
+
+
+SERVES = """
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+print('up', flush=True)
+signal.sigwait({signal.SIGTERM})
+print('told to end')
+"""
+
+
+def test_who_serves_is_ended_once_nobody_is_left_to_be_served(tmp_path: Path) -> None:
+    of_two = plan(tmp_path, "import time; time.sleep(1); print('done')", SERVES)
+    worker, server = of_two.processes
+    outcome = local.run(replace(of_two, processes=(replace(server, serves=True), worker)))
+    assert outcome.error is None
+    assert [process.exit_code for process in outcome.processes] == [0, 0]
+    assert outcome.processes[0].log.read_text() == "up\ntold to end\n"
+    assert outcome.processes[1].log.read_text() == "done\n"
+    assert outcome.duration_s < 10
+
+
+def test_who_serves_and_fails_ends_the_run(tmp_path: Path) -> None:
+    of_two = plan(tmp_path, SLEEPS, "import time; time.sleep(0.5); raise SystemExit(3)")
+    worker, server = of_two.processes
+    outcome = local.run(replace(of_two, processes=(worker, replace(server, serves=True))))
+    assert outcome.error is not None
+    assert "worker-1 ended with exit code 3" in outcome.error
 
 
 def test_the_first_failure_ends_the_others_and_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,84 @@
+// Loaded by ctypes into a role of TensorFlow once TensorFlow is imported: redirects the calls of TensorFlow's own libraries to
+// the hooks, and starts to record. It refuses another version than the one that the hooks were written for.
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <pthread.h>
+#include <string>
+
+#include "../../mxnet/native/file.h"
+#include "hooks.h"
+
+namespace breakdown {
+
+void note_traffic();
+
+Kinds kinds;
+
+void give_up(const char* what, const char* why) {
+  std::string said = std::string("the native recorder leaves out ") + what + ": " + why;
+  fprintf(stderr, "breakdown: %s.\n", said.c_str());
+  note("warning", quoted(said).c_str());
+}
+
+void name_thread() {
+  static thread_local char name[16];
+  if (name[0] != 0) return;
+  if (pthread_getname_np(pthread_self(), name, sizeof name) != 0 || name[0] == 0) strcpy(name, "thread");
+  call_thread(name);
+}
+
+namespace {
+
+constexpr const char* VERSION = "2.21.0";
+constexpr const char *FRAMEWORK = "libtensorflow_framework.so", *MAIN = "libtensorflow_cc.so", *PYTHON = "lib_pywrap_tensorflow_common.so";
+
+void install(const char* library, const Group& group) {
+  Library found(library);
+  const char* missing = found.found() ? found.install(group) : "the library";
+  if (missing != nullptr) give_up(group.name, (std::string("not found in ") + library + ": " + missing).c_str());
+}
+
+}  // namespace
+
+}  // namespace breakdown
+
+using namespace breakdown;
+
+extern "C" {
+
+// `version`: of TensorFlow. 0 when recording has started. Called once, before any server of TensorFlow is made.
+__attribute__((visibility("default"))) int breakdown_install(const char* version, const char* folder, int64_t run, int64_t role, int64_t rank) {
+  identify(static_cast<Role>(role), rank);
+  if (recording() || !start_recording(folder, run)) return 1;
+  note("native", "\"tensorflow\"");
+  if (strcmp(version, VERSION) != 0) {
+    give_up("everything", (std::string("TensorFlow's version is ") + version + ", not " + VERSION).c_str());
+    return 1;
+  }
+  kinds = {intern("kernel"), intern("process"), intern("start"), intern("done"), intern("other"), intern("ask"),
+           intern("take"), intern("encode"), intern("decode"), intern("run"), intern("partitions")};
+  Library framework(FRAMEWORK);
+  bool sound = framework.found() && find_message_functions(framework) && find_graph_functions(framework) && find_activity(framework);
+  if (!sound) {
+    give_up("everything", "TensorFlow's library lacks functions that it is expected to have");
+    return 1;
+  }
+  for (const char* library : {FRAMEWORK, MAIN}) install(library, CLOCK);
+  for (const char* library : {FRAMEWORK, MAIN, PYTHON}) install(library, RECORDS);
+  for (const Group* group : {&PROFILER, &SOCKETS, &GRAPHS, &TENSORS, &MASTER}) install(MAIN, *group);
+  install(FRAMEWORK, GRAPHS);
+  at_end(note_traffic);
+  set_activity(true);
+  return 0;
+}
+
+// Whether what TensorFlow's threads do is recorded from here on; messages always are.
+__attribute__((visibility("default"))) void breakdown_activity(int on) { set_activity(on != 0); }
+
+__attribute__((visibility("default"))) void breakdown_end() {
+  set_activity(false);
+  end_recording();
+}
+
+}  // extern "C"

@@ -1,0 +1,58 @@
+"""The seam between a role's training and the tracing of what TensorFlow does within a step.
+
+Every role calls `start` once TensorFlow is imported, and `stop` once it has no work left. A worker (with
+ParameterServerStrategy the coordinator, for the worker that it drives) tells the number of each step by `step` as it begins.
+The tracing itself is native: `native/`, compiled into the environment, sees TensorFlow's own threads.
+Nothing here raises into the training. Runs in TensorFlow's environment: standard library, tensorflow, and breakdown's
+errors, model, clock and record only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from typing import Any, List, Optional
+
+from breakdown.model.identity import Node
+from breakdown.record.api import Recorder
+
+LIBRARY_VARIABLE = "BREAKDOWN_NATIVE_LIBRARY"
+"""Names the compiled recorder where it does not lie in this interpreter's own environment."""
+
+_library: Optional[ctypes.CDLL] = None
+
+
+def start(node: Node, run: int, folder: str, recorder: Recorder) -> None:
+    """Tracing begins in this process. `folder`: for the files of traces; `recorder`: the process's own, for notes."""
+    global _library
+    import tensorflow as tf  # its libraries must be loaded before their calls can be redirected
+
+    path = os.environ.get(LIBRARY_VARIABLE, os.path.join(sys.prefix, "lib", "breakdown_native.so"))
+    try:
+        library = ctypes.CDLL(path)
+        library.breakdown_install.argtypes = [ctypes.c_char_p, ctypes.c_char_p, *[ctypes.c_int64] * 3]
+        library.breakdown_step.argtypes = [ctypes.c_int64]
+        library.breakdown_install(tf.__version__.encode(), folder.encode(), run, int(node.role), node.rank)
+        _library = library
+    except (OSError, AttributeError) as error:
+        recorder.note("warning", f"what TensorFlow does within a step is not recorded: {error}")
+
+
+def session_hooks() -> List[Any]:
+    """The tf.compat.v1.train.SessionRunHooks that a graph-mode worker gives to its session: none are needed."""
+    return []
+
+
+def step(number: int, worker: int) -> None:
+    """Step `number` of worker `worker` begins in the calling thread."""
+    if _library is not None:
+        _library.breakdown_step(number)
+
+
+def stop() -> None:
+    """Tracing ends: what is still to be written is written. Called once, before the recorder is closed."""
+    global _library
+    library, _library = _library, None
+    if library is not None:
+        library.breakdown_end()

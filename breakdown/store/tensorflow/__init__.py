@@ -1,0 +1,1 @@
+"""Brings what the native recorder saw of TensorFlow into the trace grammar."""

@@ -1,0 +1,89 @@
+"""What the native recorder of TensorFlow wrote, as Python objects: one process's view, with TensorFlow's own numbers.
+
+`breakdown/backends/tensorflow/native/hooks.h` says what its rows mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from breakdown.model.identity import Node
+from breakdown.model.records import Direction
+from breakdown.record.layout import Kind
+from breakdown.record.tracefile import TraceFile
+from breakdown.store.decode import node_of_trace
+from breakdown.store.tensorflow.graphs import Graph
+
+NATIVE, TENSORFLOW = "native", "tensorflow"
+"""The note by which a native trace says what it was written for, and its value."""
+
+GRAPH, CONNECTION = "graph", "connection"
+NOTES = (NATIVE, GRAPH, CONNECTION)
+"""Notes that only this conversion needs."""
+
+
+@dataclass(frozen=True)
+class Activity:
+    """A row of a thread. `number`: TensorFlow's of the step, 0 where the row does not say."""
+
+    kind: str  # kernel, process, start, done, other, ask, take, encode, decode, run, partitions
+    name: str  # of the operation, the activity, or the rendezvous key
+    number: int
+    thread: str
+    start_ns: int
+    end_ns: int
+    cause: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Half:
+    """One end of a message. `what`: "<method> <rendezvous key>" of a request, "" of an answer."""
+
+    sent: bool
+    direction: Direction
+    what: str
+    number: int
+    size_bytes: int
+    stream: int
+    connection: int
+    start_ns: int
+    end_ns: int
+
+
+@dataclass(frozen=True)
+class Process:
+    """All that was recorded in one process. `connections`: (own address, the other's), by number."""
+
+    node: Node
+    activities: tuple[Activity, ...]
+    halves: tuple[Half, ...]
+    graphs: tuple[Graph, ...]
+    connections: Mapping[int, tuple[str, str]]
+
+
+def is_tensorflow(trace: TraceFile) -> bool:
+    """Whether the native recorder of TensorFlow wrote it."""
+    return (NATIVE, TENSORFLOW) in trace.notes
+
+
+def read(trace: TraceFile) -> Process:
+    """One process, from its native trace."""
+    names = trace.names
+    activities = tuple(
+        Activity(names[op], names[key], number, trace.threads[thread], start, end, cause, size)
+        for thread, (_, op, key, _, size, start, end, number, cause, _) in trace.rows(Kind.SPAN)
+    )
+    halves = tuple(
+        Half(kind == Kind.SENT, Direction(direction), names[key], number, size, stream, connection, start, end)
+        for kind in (Kind.SENT, Kind.RECEIVED)
+        for _, (_, direction, key, number, size, stream, connection, start, end) in trace.rows(kind)
+    )
+    return Process(
+        node_of_trace(trace),
+        activities,
+        halves,
+        tuple(Graph(nodes) for name, nodes in trace.notes if name == GRAPH),
+        {value[0]: (value[1], value[2]) for name, value in trace.notes if name == CONNECTION},
+    )

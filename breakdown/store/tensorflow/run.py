@@ -1,0 +1,89 @@
+"""What is known of all processes of a run together: whose work each step is, what it is called, who did what for whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from breakdown.model.identity import NO_REQUEST, Node, Role, operation_id, request_id
+from breakdown.store.messages import NO_STEP
+from breakdown.store.tensorflow.raw import Activity, Process
+from breakdown.store.tensorflow.steps import Part, parts
+from breakdown.store.tensorflow.written import Written
+
+ASK, TAKE, ENCODE, DECODE = "ask", "take", "encode", "decode"
+_DISPATCH, _RUN = ("dispatch",), ("run",)  # in the place of an operation's name, which is a text
+
+
+class Run:
+    """All processes of one run, and the rows that are made of them.
+
+    A step of TensorFlow is run by one worker's master, and all that any process does for it has ids in that worker's name.
+    So the critical path goes through a server's operations as through the handling of a request, and only what was done
+    for another worker's step is waiting for others.
+    """
+
+    def __init__(self, processes: Sequence[Process]) -> None:
+        self.parts: Mapping[Node, Mapping[int, Part]] = {process.node: parts(process) for process in processes}
+        self.written = {process.node: Written() for process in processes}
+        self.names = _names_of_tensors(processes)
+        # (who asked, step, tensor) -> the id of what brings it, and when it had been read
+        self.brought: dict[tuple[Node, int, str], tuple[int, int]] = {}
+        # step -> id and arrival of the answers of other processes that they have run their parts
+        self.ran: dict[int, list[tuple[int, int]]] = {}
+        self._masters = {
+            part.number: (node, part.run.cause) for node, own in self.parts.items() for part in own.values() if part.run
+        }
+        self._ids: dict[tuple[object, ...], int] = {}
+        self._counts: dict[tuple[Node, bool], int] = {}
+        self._tensors = {
+            (process.node, activity.kind, activity.number, activity.name): activity
+            for process in processes
+            for activity in process.activities
+            if activity.kind in (ASK, TAKE, ENCODE, DECODE)
+        }
+
+    def part(self, node: Node, number: int) -> Part | None:
+        """A process's part in a step."""
+        return self.parts[node].get(number)
+
+    def tensor(self, node: Node, kind: str, number: int, rendezvous: str) -> Activity | None:
+        """When a process asked for a tensor, was asked, encoded or decoded it."""
+        return self._tensors.get((node, kind, number, rendezvous))
+
+    def step(self, number: int) -> int:
+        """The program's number of a step; NO_STEP of what its main thread did not ask for."""
+        return self._masters[number][1] if number in self._masters else NO_STEP
+
+    def request(self, node: Node, number: int, *what: object) -> int:
+        """The id of a request; the same for the same arguments."""
+        return self._id(node, number, False, what)
+
+    def operation(self, node: Node, number: int, name: str) -> int:
+        """The id of an operation; NO_REQUEST if none of that name ran."""
+        part = self.part(node, number)
+        return self._id(node, number, True, (node, name)) if part is not None and name in part.operations else NO_REQUEST
+
+    def dispatch(self, node: Node, number: int) -> int:
+        """The id of a process's part of a step being told to run."""
+        part = self.part(node, number)
+        return self._id(node, number, True, (node, _DISPATCH)) if part is not None and part.dispatch else NO_REQUEST
+
+    def master(self, number: int) -> int:
+        """The id of the running of a step as a whole."""
+        return self._id(self._masters[number][0], number, True, _RUN) if number in self._masters else NO_REQUEST
+
+    def _id(self, node: Node, number: int, is_operation: bool, what: tuple[object, ...]) -> int:
+        owner = self._masters[number][0] if number in self._masters else node
+        key = (owner, number, is_operation, what)
+        if key not in self._ids:
+            count = self._counts[owner, is_operation] = self._counts.get((owner, is_operation), 0) + 1
+            self._ids[key] = operation_id(owner, count) if is_operation else request_id(owner, count)
+        return self._ids[key]
+
+
+def _names_of_tensors(processes: Iterable[Process]) -> Mapping[str, str]:
+    """The variable that each tensor on the wire is read from or meant for, as the servers' graphs tell."""
+    graphs = [graph for process in processes if process.node.role is Role.SERVER for graph in process.graphs]
+    accumulated = {name: variable for graph in graphs for name, variable in graph.variables_of_accumulators.items()}
+    found = {tensor: variable for graph in graphs for tensor, variable in graph.variables_of_tensors.items()}
+    return {tensor: accumulated.get(variable, variable) for tensor, variable in found.items()}

@@ -1,0 +1,138 @@
+"""What one process did for one of TensorFlow's steps: its operations, when each was ready, ran and was done, and its part in
+handing the step out and taking it back."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from breakdown.model.identity import Node
+from breakdown.store.tensorflow.graphs import Graph
+from breakdown.store.tensorflow.raw import Activity, Process
+
+
+@dataclass
+class Operation:
+    """One run of one operation. An asynchronous one is `done` later than it returns; None: its end was not recorded."""
+
+    name: str
+    kind: str
+    thread: str
+    start_ns: int
+    end_ns: int
+    done_ns: int | None
+    waits_for: str = ""  # the last of those that it needs; "": none was marked
+    released_by: tuple[int, str] = (0, "")  # the (step, operation) within which it was done, where another's did that
+
+
+@dataclass
+class Part:
+    """A process's part in a step."""
+
+    node: Node
+    number: int
+    graph: Graph | None = None
+    operations: dict[str, Operation] = field(default_factory=dict)
+    dispatch: Activity | None = None  # the graph is told to run
+    finish: Activity | None = None  # all of it has run
+    run: Activity | None = None  # the master's own thread; only in the process that asked for the step
+    partitions: Activity | None = None
+
+    def last_done(self, until_ns: int) -> Operation | None:
+        """The operation that ended the part."""
+        done = [one for one in self.operations.values() if one.done_ns is not None and one.done_ns <= until_ns]
+        return max(done, key=lambda one: one.done_ns or 0, default=None)
+
+
+def parts(process: Process) -> dict[int, Part]:
+    """By TensorFlow's number of the step."""
+    found: dict[int, Part] = {}
+
+    def part(number: int) -> Part:
+        return found.setdefault(number, Part(process.node, number))
+
+    by_kind: Mapping[str, list[Activity]] = defaultdict(list)
+    for activity in process.activities:
+        by_kind[activity.kind].append(activity)
+    inside = _Enclosing(by_kind["process"])
+    for kernel in by_kind["kernel"]:
+        at = inside.of(kernel.thread, kernel.start_ns)
+        if at is not None:
+            name, _, kind = kernel.name.rpartition(":")
+            operation = Operation(name, kind, kernel.thread, kernel.start_ns, kernel.end_ns, kernel.end_ns)
+            part(at.number).operations[name] = operation
+    for start in by_kind["start"]:
+        name, _, kind = start.name.rpartition(":")
+        part(start.number).operations[name] = Operation(name, kind, start.thread, start.start_ns, start.end_ns, None)
+    _ends(by_kind["done"], by_kind, part, inside)
+    for activity in by_kind["other"]:
+        if activity.name == "RunGraph":
+            part(activity.number).dispatch = activity
+        elif activity.name == "RunGraphDone":
+            part(activity.number).finish = activity
+    for activity in by_kind["run"]:
+        part(activity.number).run = activity
+    for activity in by_kind["partitions"]:
+        part(activity.number).partitions = activity
+    for one in found.values():
+        one.graph = graph_of(one, process.graphs)
+        if one.graph is not None:
+            link(one.operations, one.graph)
+    return found
+
+
+def graph_of(part: Part, graphs: Sequence[Graph]) -> Graph | None:
+    """The smallest graph that holds all operations that ran; of equals the latest."""
+    ran = [(one.name, one.kind) for one in part.operations.values()]
+    fitting = [graph for graph in reversed(graphs) if ran and graph.holds(ran)]
+    return min(fitting, key=len, default=None)
+
+
+def link(operations: Mapping[str, Operation], graph: Graph) -> None:
+    """Finds for each operation the one that it waited for: of those that it needs the last that was done."""
+    for one in operations.values():
+        needed = [operations[name] for name in graph.waits_for(one.name, operations)]
+        done = [(other.done_ns, other.name) for other in needed if other.done_ns is not None]
+        if done:
+            one.waits_for = max(done)[1]
+
+
+def _ends(
+    ends: Iterable[Activity], by_kind: Mapping[str, list[Activity]], part: Callable[[int], Part], inside: _Enclosing
+) -> None:
+    """Asynchronous operations are done where something calls them back: where that is another one, it released them."""
+    running = _Enclosing([*by_kind["kernel"], *by_kind["start"]])
+    for end in ends:
+        name = end.name.rpartition(":")[0]
+        operation = part(end.number).operations.get(name)
+        if operation is None:
+            continue
+        operation.done_ns = end.start_ns
+        around = running.of(end.thread, end.start_ns)
+        if around is None or (around.name, around.number) == (end.name, end.number):
+            continue
+        number = around.number
+        if not number:
+            within = inside.of(around.thread, around.start_ns)
+            number = within.number if within is not None else 0
+        operation.released_by = number, around.name.rpartition(":")[0]
+
+
+class _Enclosing:
+    """Finds what a thread was in. Activities of the same kind do not lie within each other."""
+
+    def __init__(self, activities: Iterable[Activity]) -> None:
+        self._by_thread: dict[str, list[Activity]] = defaultdict(list)
+        for activity in sorted(activities, key=lambda one: one.start_ns):
+            self._by_thread[activity.thread].append(activity)
+        self._starts = {thread: [one.start_ns for one in own] for thread, own in self._by_thread.items()}
+
+    def of(self, thread: str, at_ns: int) -> Activity | None:
+        """The activity of this thread at this moment."""
+        place = bisect_right(self._starts.get(thread, ()), at_ns) - 1
+        if place < 0:
+            return None
+        found = self._by_thread[thread][place]
+        return found if found.end_ns >= at_ns else None

@@ -1,0 +1,94 @@
+"""The rows of one process, as they are gathered: texts are still texts, and activities may lie within each other."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from breakdown.model.identity import NO_REQUEST
+from breakdown.model.records import Direction, Verb
+from breakdown.model.stages import Stage
+from breakdown.record.api import NOT_MEASURED
+from breakdown.record.layout import COLUMNS, Kind
+from breakdown.store.decode import Rows, Vocabulary
+from breakdown.store.tensorflow.threads import flat, lanes
+
+_TEXTS = ("thread", "op", "key")
+
+
+@dataclass(frozen=True)
+class What:
+    """What a row is about."""
+
+    stage: Stage
+    op: str
+    key: str
+    step: int
+    request: int
+    cause: int = NO_REQUEST
+
+
+@dataclass(frozen=True)
+class End:
+    """One end of a message."""
+
+    verb: Verb
+    direction: Direction
+    key: str
+    step: int
+    size_bytes: int
+    request: int
+    peer: int
+    start_ns: int
+    end_ns: int
+
+
+class Written:
+    """The rows of one process."""
+
+    def __init__(self) -> None:
+        self._states: list[tuple[str, int, int, What]] = []
+        self._work: dict[str, list[tuple[int, int, What]]] = defaultdict(list)
+        self._ends: dict[tuple[Kind, str], list[End]] = defaultdict(list)
+
+    def state(self, thread: str, start_ns: int, end_ns: int, what: What) -> None:
+        """A `queue` or `hold`. One that would end before it starts ends at once."""
+        self._states.append((thread, start_ns, max(start_ns, end_ns), what))
+
+    def did(self, thread: str, start_ns: int, end_ns: int, what: What) -> None:
+        """Activity of a thread."""
+        self._work[thread].append((start_ns, end_ns, what))
+
+    def end(self, kind: Kind, thread: str, end: End) -> None:
+        """SENT or RECEIVED. Messages of a connection go side by side: each gets a lane in which it is alone."""
+        self._ends[kind, thread].append(end)
+
+    def rows(self, vocabulary: Vocabulary) -> Mapping[Kind, Rows]:
+        """All rows, by kind."""
+        spans = list(self._states)
+        for thread, activities in self._work.items():
+            spans += [(thread, start, end, what) for start, end, what in flat(activities)]
+        tables: dict[Kind, list[tuple[str | int, ...]]] = {Kind.SENT: [], Kind.RECEIVED: [], Kind.STEP: []}
+        tables[Kind.SPAN] = [
+            (thread, what.stage, what.op, what.key, what.step, 0, start, end, what.request, what.cause, NOT_MEASURED)
+            for thread, start, end, what in spans
+        ]
+        for (kind, thread), ends in self._ends.items():
+            places = lanes([(end.start_ns, end.end_ns) for end in ends])
+            for lane, end in zip(places, ends, strict=True):
+                name = thread if lane == 0 else f"{thread}#{lane + 1}"
+                about = (end.verb, end.direction, end.key, end.step, end.size_bytes, end.request, end.peer)
+                tables[kind].append((name, *about, end.start_ns, end.end_ns))
+        return {kind: _rows(kind, table, vocabulary) for kind, table in tables.items()}
+
+
+def _rows(kind: Kind, table: list[tuple[str | int, ...]], vocabulary: Vocabulary) -> Rows:
+    columns = {}
+    for place, name in enumerate(("thread", *COLUMNS[kind])):
+        values = [row[place] for row in table]
+        columns[name] = vocabulary.codes(map(str, values)) if name in _TEXTS else np.array(values, dtype=np.int64)
+    order = np.lexsort((columns["end_ns"], vocabulary.alphabetical(columns["thread"]))) if table else slice(None)
+    return Rows({name: values[order] for name, values in columns.items()}, len(table), 0)

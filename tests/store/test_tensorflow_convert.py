@@ -1,0 +1,208 @@
+"""A step of one worker and one server, as the native recorders would have seen it, in the trace grammar."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from breakdown.model.identity import Node, Role, is_operation, requester
+from breakdown.model.invariants import violations
+from breakdown.model.records import Direction, Message, Span, Verb
+from breakdown.model.stages import Stage
+from breakdown.record.layout import Kind
+from breakdown.store.decode import Vocabulary
+from breakdown.store.tensorflow import calls
+from breakdown.store.tensorflow.convert import rows_of
+from breakdown.store.tensorflow.graphs import Graph
+from breakdown.store.tensorflow.raw import Activity, Half, Process
+
+WORKER, SERVER = Node(Role.WORKER, 0), Node(Role.SERVER, 0)
+NUMBER, STEP = 4711, 3
+WORKERS_ADDRESS, SERVERS_ADDRESS = "127.0.0.1:2223", "127.0.0.1:2222"
+TO_SERVER, TO_WORKER = ("127.0.0.1:50001", SERVERS_ADDRESS), ("127.0.0.1:50002", WORKERS_ADDRESS)
+PULL = "/job:ps/replica:0/task:0/device:CPU:0;1;/job:worker/replica:0/task:0/device:CPU:0;edge_1_w;0:0"
+PUSH = "/job:worker/replica:0/task:0/device:CPU:0;2;/job:ps/replica:0/task:0/device:CPU:0;edge_2_g;0:0"
+
+WORKERS_GRAPH = Graph([
+    ["w_R", "_Recv", [], "edge_1_w"], ["loss", "Mean", ["w_R"], ""], ["_send_loss_0", "_Send", ["loss"], "loss:0"],
+    ["g", "Mul", ["loss"], ""], ["g_S", "_Send", ["g"], "edge_2_g"],
+])  # fmt: skip
+SERVERS_GRAPH = Graph([
+    ["w", "VarHandleOp", [], ""], ["read", "ReadVariableOp", ["w"], ""], ["w_S", "_Send", ["read"], "edge_1_w"],
+    ["g_R", "_Recv", [], "edge_2_g"], ["apply", "ResourceApplyGradientDescent", ["w", "g_R"], ""],
+])  # fmt: skip
+
+
+def did(
+    kind: str, name: str, start: int, end: int, number: int = NUMBER, thread: str = "tf_Compute", **more: int
+) -> Activity:
+    return Activity(kind, name, number, thread, start, end, more.get("cause", 0), more.get("size", 0))
+
+
+def halves(
+    what: str, stream: int, size: int, reply: int, *times: tuple[int, int], ends: tuple[int, int]
+) -> tuple[list[Half], list[Half]]:
+    """(the client's, the server's) halves of a call: request sent, received, reply sent, received."""
+    asked, got, answered, had = times
+    client, server = ends
+    request = (Direction.REQUEST, what, NUMBER, size, stream)
+    answer = (Direction.REPLY, "", 0, reply, stream)
+    return (
+        [Half(True, *request, client, *asked), Half(False, *answer, client, *had)],
+        [Half(False, *request, server, *got), Half(True, *answer, server, *answered)],
+    )
+
+
+def recorded() -> list[Process]:
+    """The server's graph is told to run; the weight is pulled, the gradient pushed and applied."""
+    run = halves("RunGraph", 1, 60, 2, (1100, 1110), (1120, 1120), (1910, 1920), (1930, 1930), ends=(1, 1))
+    pull = halves(f"RecvTensor {PULL}", 3, 150, 4000, (1160, 1170), (1180, 1180), (1230, 1300), (1310, 1340), ends=(1, 1))
+    push = halves(f"RecvTensor {PUSH}", 1, 150, 4000, (1210, 1215), (1220, 1220), (1660, 1750), (1670, 1760), ends=(2, 2))
+    worker = [
+        did("run", "", 1060, 1980, thread="master", cause=STEP, size=1040),
+        did("partitions", "", 1070, 1960, thread="master"),
+        did("other", "RunGraph", 1080, 1140, thread="master"),
+        did("process", "", 1145, 1175),
+        did("start", "w_R:_Recv", 1150, 1174),
+        did("ask", PULL, 1155, 1172),
+        did("decode", PULL, 1345, 1390, thread="poller"),
+        did("done", "w_R:_Recv", 1395, 1396, thread="poller"),
+        did("process", "", 1400, 1800),
+        did("kernel", "loss:Mean", 1410, 1500, 0),
+        did("kernel", "_send_loss_0:_Send", 1505, 1510, 0),
+        did("kernel", "g:Mul", 1520, 1640, 0),
+        did("kernel", "g_S:_Send", 1645, 1790, 0),
+        did("take", PUSH, 1225, 1240, thread="handler"),
+        did("encode", PUSH, 1650, 1655),
+    ]
+    server = [
+        did("other", "RunGraph", 1125, 1135),
+        did("process", "", 1140, 1160),
+        did("kernel", "read:ReadVariableOp", 1142, 1150, 0),
+        did("kernel", "w_S:_Send", 1151, 1158, 0),
+        did("process", "", 1165, 1205),
+        did("start", "g_R:_Recv", 1190, 1204),
+        did("ask", PUSH, 1195, 1203),
+        did("take", PULL, 1215, 1228),
+        did("encode", PULL, 1220, 1226),
+        did("decode", PUSH, 1770, 1800, thread="poller"),
+        did("done", "g_R:_Recv", 1805, 1806, thread="poller"),
+        did("process", "", 1810, 1890),
+        did("kernel", "apply:ResourceApplyGradientDescent", 1815, 1880, 0),
+        did("other", "RunGraphDone", 1895, 1905),
+    ]
+    return [
+        Process(WORKER, tuple(worker), (*run[0], *pull[0], *push[1]), (WORKERS_GRAPH,), {1: TO_SERVER, 2: TO_WORKER[::-1]}),
+        Process(SERVER, tuple(server), (*run[1], *pull[1], *push[0]), (SERVERS_GRAPH,), {1: TO_SERVER[::-1], 2: TO_WORKER}),
+    ]
+
+
+@pytest.fixture(scope="module")
+def rows() -> tuple[list[Span], list[Message]]:
+    vocabulary = Vocabulary()
+    by_node = rows_of(recorded(), vocabulary)
+    texts = list(vocabulary._codes)
+    spans: list[Span] = []
+    ends: dict[tuple[int, int], dict[str, Any]] = {}
+    for node, kinds in by_node.items():
+        table = kinds[Kind.SPAN].columns
+        for at in range(kinds[Kind.SPAN].count):
+            one = {name: int(values[at]) for name, values in table.items()}
+            spans.append(
+                Span(0, node, texts[one["thread"]], one["step"], Stage(one["stage"]), texts[one["op"]], one["start_ns"],
+                     one["end_ns"], texts[one["key"]], one["size_bytes"], one["request_id"], one["cause_id"])
+            )  # fmt: skip
+        for kind in (Kind.SENT, Kind.RECEIVED):
+            table = kinds[kind].columns
+            for at in range(kinds[kind].count):
+                one = {name: int(values[at]) for name, values in table.items()}
+                end = ends.setdefault((one["request_id"], one["direction"]), one)
+                end[kind.name] = (node, texts[one["thread"]], one["start_ns"], one["end_ns"])
+    messages = [
+        Message(0, one["request_id"], Verb(one["verb"]), Direction(one["direction"]), one["SENT"][0], one["RECEIVED"][0],
+                texts[one["key"]], one["step"], one["size_bytes"], *one["SENT"][2:], *one["RECEIVED"][2:], one["SENT"][1],
+                one["RECEIVED"][1])
+        for one in ends.values()
+    ]  # fmt: skip
+    return spans, messages
+
+
+def only(spans: list[Span], **wanted: object) -> Span:
+    (found,) = [span for span in spans if all(getattr(span, name) == value for name, value in wanted.items())]
+    return found
+
+
+def test_the_trace_is_sound(rows: tuple[list[Span], list[Message]]) -> None:
+    assert violations(*rows, []) == []
+
+
+def test_both_ends_find_the_same_call(rows: tuple[list[Span], list[Message]]) -> None:
+    found = calls.join(recorded())
+    assert [(call.client, call.method, call.tensor) for call in found] == [
+        (WORKER, "RunGraph", ""),
+        (WORKER, "RecvTensor", "edge_1_w"),
+        (SERVER, "RecvTensor", "edge_2_g"),
+    ]
+    assert all(len(call.halves) == 4 for call in found)
+
+
+def test_all_work_is_of_the_workers_step_and_in_its_name(rows: tuple[list[Span], list[Message]]) -> None:
+    spans, messages = rows
+    assert {record.step for record in (*spans, *messages)} == {STEP}
+    ids = {span.request_id for span in spans} | {message.request_id for message in messages}
+    assert {requester(one) for one in ids if one} == {WORKER}
+
+
+def test_a_pull_is_a_request_and_an_answer_a_push_a_message_that_was_asked_for(
+    rows: tuple[list[Span], list[Message]],
+) -> None:
+    found = [(one.verb, one.direction, one.sender, one.key, one.size_bytes) for one in rows[1]]
+    assert sorted(found, key=str) == sorted(
+        [
+            (Verb.PULL, Direction.REQUEST, WORKER, "dispatch", 60),
+            (Verb.PULL, Direction.REPLY, SERVER, "dispatch", 2),
+            (Verb.PULL, Direction.REQUEST, WORKER, "w", 150),
+            (Verb.PULL, Direction.REPLY, SERVER, "w", 4000),
+            (Verb.PUSH, Direction.REQUEST, SERVER, "w", 150),
+            (Verb.PUSH, Direction.REQUEST, WORKER, "w", 4000),
+        ],
+        key=str,
+    )
+
+
+def test_an_operation_is_queued_from_the_end_of_the_last_that_it_needs(rows: tuple[list[Span], list[Message]]) -> None:
+    spans, _ = rows
+    loss = only(spans, op="forward", key="loss")
+    queue = only(spans, op="queue", request_id=loss.request_id)
+    asking = only(spans, op="ask", node=WORKER)
+    assert (queue.start_ns, queue.end_ns, queue.cause_id) == (1395, 1410, asking.request_id)
+    assert is_operation(loss.request_id)
+
+
+def test_what_asks_for_a_tensor_is_held_until_it_was_read(rows: tuple[list[Span], list[Message]]) -> None:
+    spans, messages = rows
+    asking = only(spans, op="ask", node=WORKER)
+    hold = only(spans, op="hold", request_id=asking.request_id)
+    (pull,) = [one for one in messages if one.verb == Verb.PULL and one.size_bytes == 4000]
+    assert (hold.start_ns, hold.end_ns, hold.cause_id) == (1174, 1390, pull.request_id)
+
+
+def test_a_push_leaves_when_both_the_asking_and_the_gradient_are_there(rows: tuple[list[Span], list[Message]]) -> None:
+    spans, _ = rows
+    encode = only(spans, op="encode", node=WORKER)
+    head = only(spans, op="queue", request_id=encode.request_id, end_ns=1650)
+    sending = [span for span in spans if span.op == "send" and span.node == WORKER]
+    assert {span.request_id for span in sending} == {head.cause_id}
+    assert [(span.start_ns, span.end_ns) for span in sending] == [(1645, 1650), (1655, 1790)]  # without the encoding
+
+
+def test_the_run_is_held_until_the_last_part_has_answered(rows: tuple[list[Span], list[Message]]) -> None:
+    spans, messages = rows
+    block = only(spans, op="block")
+    assert (block.thread, block.start_ns, block.end_ns) == ("main", 1040, 1980)
+    hold = only(spans, op="hold", request_id=block.cause_id)
+    (answer,) = [one for one in messages if one.size_bytes == 2]
+    assert (hold.end_ns, hold.cause_id) == (1960, answer.request_id)
+    done = only(spans, op="hold", request_id=answer.request_id)
+    assert (done.end_ns, done.cause_id) == (1880, only(spans, op="update").request_id)
