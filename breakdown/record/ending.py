@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from contextlib import suppress
-from typing import NoReturn, Optional
+from typing import Callable, NoReturn, Optional
 
 from breakdown.errors import BreakdownError
 from breakdown.record.api import Recorder
@@ -16,9 +16,11 @@ from breakdown.record.api import Recorder
 class Trace:
     """Holds the recorder, once there is one. Closed by the main thread, or by the one that waits for SIGTERM."""
 
-    def __init__(self) -> None:
+    def __init__(self, before_leaving: Callable[[], None] = lambda: None) -> None:
+        """`before_leaving` is called before SIGTERM ends the process: what its exit handlers would do otherwise."""
         self.recorder: Optional[Recorder] = None
         self._lock = threading.Lock()
+        self._before_leaving = before_leaving
 
     def close(self) -> None:
         """Raises `RecordError` if records were lost."""
@@ -42,6 +44,7 @@ class Trace:
         except BreakdownError as error:
             say(str(error))
         finally:
+            self._before_leaving()
             leave(128 + signal.SIGTERM)
 
 
