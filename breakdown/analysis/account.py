@@ -14,6 +14,7 @@ from breakdown.analysis.critical_path import Steps, find, measured_steps
 from breakdown.analysis.findings import CellFinding
 from breakdown.analysis.graph import build
 from breakdown.analysis.rows import Rows, read
+from breakdown.analysis.sampling.compare import sampled_roles
 from breakdown.errors import TraceError
 from breakdown.model.identity import Node, Role
 
@@ -66,6 +67,7 @@ def account(tables: Tables) -> CellAccount:
         bytes_pulled=pulled,
         recorder_cost_ns=_recorder_cost_ns(cell, rows, steps),
         warnings=(*tables.warnings, *_run_warnings(cell)),
+        samples=sampled_roles(tables),
     )
     return CellAccount(finding, sums, rates)
 

@@ -116,9 +116,11 @@ def _labelled(graph: Graph, steps: Steps, counts: Ints, walk: walker.Walker) -> 
     stage[handover & (shape == BLOCK)] = Stage.PULL
     woken = np.flatnonzero(handover & (shape == BLOCK) & np.append(rows.operation, False)[_take(rows.cause, row, NONE)])
     stage[woken] = rows.stage[graph.chains.row[graph.chains.stop[rows.cause[row[woken]]] - 1]]
-    stage[lost] = Stage.OTHER
+    behind = kind == walker.BEHIND
+    stage[lost], stage[behind] = Stage.OTHER, Stage.AGGREGATE
     op = _take(rows.op, row, NONE)
     op[handover], op[lost] = rows.ops.index(Op.HANDOVER), rows.ops.index(Op.UNEXPLAINED)
+    op[behind] = rows.ops.index(Op.QUEUE)
     key = _take(rows.key, row, NONE)
     key[lost] = rows.keys.index("")
     own_place = np.array([rows.places.index(Node(Role.WORKER, worker)) for worker in steps.worker.tolist()], dtype=np.int64)

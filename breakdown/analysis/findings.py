@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from breakdown.analysis.sampling.findings import RoleSamples
 from breakdown.model.identity import Node
 from breakdown.model.stages import Stage
 
@@ -101,6 +102,7 @@ class CellFinding:
     efficiency: float | None = None
     speedup_whole: float | None = None  # over the single node with the whole machine's
     warnings: tuple[str, ...] = ()
+    samples: tuple[RoleSamples, ...] = ()  # of py-spy, where roles were sampled
 
 
 @dataclass(frozen=True)

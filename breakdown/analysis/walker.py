@@ -18,8 +18,9 @@ from breakdown.analysis.graph import BLOCK, HOLD, QUEUE, WIRE, Graph
 from breakdown.analysis.rows import AT_SERVER
 from breakdown.model.stages import Stage
 
-SELF, HANDOVER, UNEXPLAINED = 0, 1, 2
-"""What a stretch is: the row's own work or state, a handover towards it, or a gap that no record explains."""
+SELF, HANDOVER, UNEXPLAINED, BEHIND = 0, 1, 2, 3
+"""What a stretch is: the row's own work or state, a handover towards it, a gap that no record explains, or a request's
+waiting at a server for the row's work, which was for another one."""
 FOREIGN: Final = 4
 """Added to the above: found while following another worker, for whom this one was held."""
 
@@ -214,7 +215,8 @@ class Walker:
     def _queue(self, queue: int, start: int, request: int) -> None:
         """Back through a wait for a thread, by what that thread did meanwhile.
 
-        At a handler, work for other requests is this one's queueing. A sender's other work is named as what it is.
+        At a handler, work for other requests is this one's queueing, under the key that was worked on. A sender's other work
+        is named as what it is.
         """
         at_handler = self._stage[queue] == _AGGREGATE
         family = self._push_of[request]
@@ -228,7 +230,7 @@ class Walker:
             self._emit(queue, HANDOVER, self._thread_end[at])
             busy = self._thread_row[at]
             mine = not at_handler or self._push_of[self._request[busy]] == family  # push_of[NONE] is NONE
-            self._emit(busy if mine else queue, SELF, max(self._thread_start[at], start))
+            self._emit(busy, SELF if mine else BEHIND, max(self._thread_start[at], start))
             at -= 1
 
     def _wire(self, wire: int, start: int) -> None:

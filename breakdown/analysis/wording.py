@@ -65,6 +65,14 @@ def percent(share: float | None) -> str:
     return NOT_MEASURED if share is None else f"{number(share * 100, 1)} %"
 
 
+def points(difference: float | None) -> str:
+    """A difference of shares (0.012) in points: +1.2."""
+    if difference is None:
+        return NOT_MEASURED
+    text = number(difference * 100, 1)
+    return f"+{text}" if difference > 0 and text != "0.0" else text
+
+
 def rate(samples_per_s: float | None) -> str:
     """Samples a second, without the unit."""
     if samples_per_s is None:

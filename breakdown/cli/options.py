@@ -13,6 +13,17 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 # Existence is checked where a path is read: there the message says what the file should have been.
 EXPERIMENT: Decorator = click.argument("experiment", metavar="EXPERIMENT.yaml", type=click.Path(path_type=Path))
 RESULT: Decorator = click.argument("result", metavar="RESULT", type=click.Path(path_type=Path))
+SAMPLE: Decorator = click.option(
+    "--sample", is_flag=True, help="Have py-spy look at each role as well, and compare. It slows the run: docs/sampling.md."
+)
+SAMPLE_RATE: Decorator = click.option(
+    "--sample-rate",
+    metavar="HZ",
+    type=click.IntRange(1, 1000),
+    default=50,
+    show_default=True,
+    help="With --sample: how often it looks, a second.",
+)
 SET: Decorator = click.option(
     "--set",
     "overrides",

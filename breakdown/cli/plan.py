@@ -13,8 +13,10 @@ from breakdown.cli import options
 @click.command("plan")
 @options.EXPERIMENT
 @click.option("--output", type=click.Path(path_type=Path), help="As for run. Default: results/NAME.")
+@options.SAMPLE
+@options.SAMPLE_RATE
 @options.SET
-def command(experiment: Path, output: Path | None, overrides: tuple[str, ...]) -> None:
+def command(experiment: Path, output: Path | None, sample: bool, sample_rate: int, overrides: tuple[str, ...]) -> None:
     """Show what `run` would start, and start nothing.
 
     Prints every cell of EXPERIMENT.yaml with its processes, their cores, environment, command and log. Ports that are
@@ -37,4 +39,5 @@ def command(experiment: Path, output: Path | None, overrides: tuple[str, ...]) -
     for cell in found.cells:
         name = cell_id(cell)
         click.echo(f"\n{label(cell, found.cells)}")
-        click.echo(describe(prepare(cell, name, 0, folder.cell(name), available).plan))
+        rate_hz = sample_rate if sample else None
+        click.echo(describe(prepare(cell, name, 0, folder.cell(name), available, rate_hz).plan))

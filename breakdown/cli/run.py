@@ -20,8 +20,18 @@ if TYPE_CHECKING:
 @click.option("--output", type=click.Path(path_type=Path), help="The folder for the results. Default: results/NAME.")
 @click.option("--resume", is_flag=True, help="Go on with the results that are there: skip the repetitions that are done.")
 @click.option("--fresh", is_flag=True, help="Delete the results that are there, and measure anew.")
+@options.SAMPLE
+@options.SAMPLE_RATE
 @options.SET
-def command(experiment: Path, output: Path | None, resume: bool, fresh: bool, overrides: tuple[str, ...]) -> None:
+def command(
+    experiment: Path,
+    output: Path | None,
+    resume: bool,
+    fresh: bool,
+    sample: bool,
+    sample_rate: int,
+    overrides: tuple[str, ...],
+) -> None:
     """Measure an experiment, then explain it.
 
     Runs every cell of EXPERIMENT.yaml, round by round, as often as the file says. A cell that fails does not stop the
@@ -44,7 +54,8 @@ def command(experiment: Path, output: Path | None, resume: bool, fresh: bool, ov
     console = Console()
     before = signal.signal(signal.SIGTERM, _as_ctrl_c)
     try:
-        outcome = matrix.run(found, output or Path("results") / found.name, existing, Progress(console))
+        folder = output or Path("results") / found.name
+        outcome = matrix.run(found, folder, existing, Progress(console), sample_rate if sample else None)
     finally:
         signal.signal(signal.SIGTERM, before)
     if not any(cell.record for cell in found.cells):

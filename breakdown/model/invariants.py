@@ -4,7 +4,8 @@
 2. Activity of one thread never overlaps: its spans, but for the states of requests (`stages.REQUEST_OPS`), and its halves of
    messages.
 3. Requests join: a message has both ends, and is not received before it was sent; the request that a span names, as its own
-   or as its cause, was asked by a message. An operation has no message: one that is a cause has a span of its own.
+   or as its cause, was asked by a message. An operation has no message: one that is a cause has a span of its own. Messages
+   of no request (joining and leaving a job, before ids are known) cannot be joined, and each end stands for itself.
 4. A worker's steps follow on from each other: in order of their numbers, none twice, none before the last one's end.
 
 `breakdown.store.check` checks the same on whole tables.
@@ -68,6 +69,8 @@ def _overlaps(spans: Sequence[Span], messages: Sequence[Message]) -> Iterator[st
 def _loose(spans: Sequence[Span], messages: Sequence[Message]) -> Iterator[str]:
     asked = {(message.run, message.request_id) for message in messages if message.direction == Direction.REQUEST}
     for message in messages:
+        if message.request_id == NO_REQUEST:
+            continue
         if message.send_start_ns is None:
             yield f"{_message(message)} was received, but nobody recorded its sending"
         elif message.recv_start_ns is None:

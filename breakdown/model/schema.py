@@ -52,6 +52,18 @@ MESSAGE_COLUMNS: Dict[str, str] = {
     "recv_end_ns": "int64?",
 }
 
+SAMPLE_COLUMNS: Dict[str, str] = {
+    "run": "int32",
+    "role": "text",
+    "rank": "int32",
+    "thread": "text",  # as the sampler calls it; "" for a thread that is not Python's own
+    "thread_id": "int64",
+    "stack": "text",  # frames from the outermost to the innermost, parted by ";"
+    "start_ns": "int64",
+    "end_ns": "int64",
+}
+"""What a sampler saw, where a run was sampled: from one sample to the next that saw another stack. Optional."""
+
 STEP_COLUMNS: Dict[str, str] = {
     "run": "int32",
     "rank": "int32",

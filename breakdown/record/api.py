@@ -16,6 +16,9 @@ from breakdown.model.stages import Stage
 NOT_MEASURED = -1
 """On the hot path, the integer that stands for None."""
 
+THREAD_NOTE = "thread_id"
+"""The note [name, id] by which a recorder tells which of the system's threads writes under a name. One may have several."""
+
 
 class ThreadRecorder(Protocol):
     """The records of one thread. `op` and `key` are integers from `Recorder.intern`.

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from contextlib import suppress
-from typing import NoReturn, Optional, Protocol
+from typing import Callable, NoReturn, Optional, Protocol
 
 from breakdown.errors import BreakdownError
 
@@ -22,9 +22,11 @@ class Closable(Protocol):
 class Trace:
     """Holds the recorder, once there is one. Closed by the main thread, or by the one that waits for SIGTERM."""
 
-    def __init__(self) -> None:
+    def __init__(self, before_leaving: Callable[[], None] = lambda: None) -> None:
+        """`before_leaving` is called before SIGTERM ends the process: what its exit handlers would do otherwise."""
         self.recorder: Optional[Closable] = None
         self._lock = threading.Lock()
+        self._before_leaving = before_leaving
 
     def close(self) -> None:
         """Raises `RecordError` if records were lost."""
@@ -48,6 +50,7 @@ class Trace:
         except BreakdownError as error:
             say(str(error))
         finally:
+            self._before_leaving()
             leave(128 + signal.SIGTERM)
 
 

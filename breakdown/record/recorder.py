@@ -17,6 +17,7 @@ from breakdown.clock.clocks import CLOCK_NAME, now_ns
 from breakdown.clock.kernel import kernel_id
 from breakdown.errors import RecordError
 from breakdown.model.identity import Node
+from breakdown.record.api import THREAD_NOTE
 from breakdown.record.cost import cost_ns_per_span
 from breakdown.record.layout import Kind, loss_to_bits, row_struct
 from breakdown.record.threads import FileThreadRecorder, Rows
@@ -90,6 +91,7 @@ class FileRecorder:
                 unique = f"{name}#{count}"
             thread = FileThreadRecorder(len(self._threads) + 1, unique, self._rejected.append)
             self._threads.append(thread)
+        self.note(THREAD_NOTE, [unique, threading.get_native_id()])
         return thread
 
     def step(

@@ -15,6 +15,7 @@ from rich.text import Text
 from breakdown.analysis import wording as fmt
 from breakdown.analysis.findings import CellFinding, Comparison, ExperimentFinding, Interval
 from breakdown.model.stages import STAGES, Stage
+from breakdown.report.agreement import agreement
 from breakdown.report.palette import STAGE_COLOURS
 
 WIDTH = 100
@@ -44,6 +45,9 @@ def print_finding(finding: ExperimentFinding, console: Console) -> None:
     _gaps(finding, show)
     _keys(finding, show)
     _cost(finding, show)
+    for cell in finding.cells:
+        if cell.samples:
+            show.line(Text(f"py-spy beside the trace, {cell.label}: {agreement(cell)}"))
     _troubles(finding, show)
     show.line(Text(finding.verdict.sentence, style="bold"))
     for evidence in finding.verdict.evidence:

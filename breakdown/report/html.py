@@ -13,7 +13,8 @@ from markupsafe import Markup
 from breakdown.analysis import wording as fmt
 from breakdown.analysis.findings import CellFinding, ExperimentFinding, Timeline
 from breakdown.model.stages import STAGES
-from breakdown.report import webtimeline
+from breakdown.report import flames, webtimeline
+from breakdown.report.agreement import agreement
 from breakdown.report.figures.heatmap import heat_map
 from breakdown.report.figures.rates import rates
 from breakdown.report.figures.servers import server_load
@@ -73,6 +74,9 @@ def page(finding: ExperimentFinding, timelines: Sequence[Timeline]) -> str:
             waterfalls=_waterfalls(finding),
             heat_maps=_heat_maps(finding.cells),
             servers=_servers(finding.cells),
+            sampled=[cell for cell in finding.cells if cell.samples],
+            lay_out_flame=flames.lay_out,
+            agreement=agreement,
             timelines=[webtimeline.lay_out(found) for found in timelines],
             geometry=webtimeline,
             shared=shared,
@@ -95,6 +99,7 @@ def _environment() -> Environment:
         fmt.ms_unit,
         fmt.signed_ms,
         fmt.percent,
+        fmt.points,
         fmt.rate,
         fmt.ratio,
         fmt.ratio_bound,

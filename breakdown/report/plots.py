@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from breakdown.analysis.findings import ExperimentFinding, Timeline
 from breakdown.report.figures import canvas
+from breakdown.report.figures.flame import flame_graph
 from breakdown.report.figures.heatmap import heat_map
 from breakdown.report.figures.rates import rates
 from breakdown.report.figures.servers import server_load
@@ -31,6 +32,8 @@ def figures(finding: ExperimentFinding, timelines: Sequence[Timeline]) -> Iterat
         yield file_name("keys", cell.cell_id), heat_map(cell)
         if cell.servers:
             yield file_name("servers", cell.cell_id), server_load(cell)
+        for role in cell.samples:
+            yield file_name(f"flame-{role.node}", cell.cell_id), flame_graph(cell.label, role)
     for number, page in enumerate(timelines):
         yield file_name(f"timeline-{number}", page.label), timeline(page)
 

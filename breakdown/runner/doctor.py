@@ -17,7 +17,7 @@ from pathlib import Path
 
 from breakdown.clock.clocks import now_ns
 from breakdown.errors import EnvironmentMissingError
-from breakdown.launch import environments
+from breakdown.launch import environments, sampling
 from breakdown.runner import machine
 
 COMMAND_TIMEOUT_S = 30.0
@@ -120,15 +120,14 @@ def _py_spy() -> Iterator[Check]:
         setting = f"ptrace_scope {scope.read_text().strip()}"
     except OSError:
         setting = "no ptrace_scope"
-    program = shutil.which("py-spy", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    program = sampling.program()
     if program is None:
         yield Check("py-spy", False, f"not installed, {setting}", "pip install py-spy")
         return
     with _sleeper() as pid:
         tried = _run([program, "dump", "--pid", str(pid)])
-    remedy = "run as root, or sysctl kernel.yama.ptrace_scope=0; in a container allow CAP_SYS_PTRACE"
     shown = f"attached to a process, {setting}" if tried.ok else f"{tried.text}, {setting}"
-    yield Check("py-spy", tried.ok, shown, "" if tried.ok else remedy)
+    yield Check("py-spy", tried.ok, shown, "" if tried.ok else sampling.REMEDY)
 
 
 def _clocks() -> Iterator[Check]:

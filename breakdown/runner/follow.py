@@ -93,6 +93,11 @@ def _named(process: psutil.Process) -> str:
     return f"process {process.pid}"
 
 
+def inheritors(mark: str, value: str) -> list[int]:
+    """The ids of the processes that have the mark."""
+    return [process.pid for process in _inheritors(mark, value)]
+
+
 def _unless_gone(action: Callable[[], None]) -> None:
     try:
         action()

@@ -19,9 +19,10 @@ from breakdown.errors import BreakdownError, RunError
 from breakdown.launch import local
 from breakdown.launch.outcome import RunOutcome
 from breakdown.model.schema import FORMAT_VERSION
-from breakdown.runner import disk, machine
+from breakdown.runner import disk, machine, second_sight
 from breakdown.runner.output import Existing, open_output
 from breakdown.runner.plan import check, prepare, remove_specs, write_specs
+from breakdown.runner.second_sight import children
 from breakdown.store.collect import collect
 from breakdown.store.folder import CellFolder
 
@@ -56,8 +57,10 @@ class Outcome:
 Watcher = Callable[[Event], None]
 
 
-def run(experiment: Experiment, output: Path, existing: Existing, watch: Watcher) -> Outcome:
-    """Measures what is not measured yet.
+def run(
+    experiment: Experiment, output: Path, existing: Existing, watch: Watcher, sample_rate_hz: int | None = None
+) -> Outcome:
+    """Measures what is not measured yet. `sample_rate_hz`: has py-spy look at each role so often; None: not.
 
     Raises `UsageError` before anything starts, when the experiment or the output folder is wrong; `RunError` when it is
     interrupted, `TraceError` when the disk takes no more: what was measured until then is kept.
@@ -66,7 +69,7 @@ def run(experiment: Experiment, output: Path, existing: Existing, watch: Watcher
         check(cell)
     folders = open_output(experiment, output, existing)
     about = {"machine": machine.describe(), "versions": machine.versions(), "commit": machine.commit()}
-    states = [_State(cell, folders[cell_id(cell)], experiment, about) for cell in experiment.cells]
+    states = [_State(cell, folders[cell_id(cell)], experiment, about, sample_rate_hz) for cell in experiment.cells]
     total = len(states) * experiment.repetitions
     number = done = 0
     failures = []
@@ -94,8 +97,11 @@ def run(experiment: Experiment, output: Path, existing: Existing, watch: Watcher
 class _State:
     """One cell of a running matrix, and its cell.json."""
 
-    def __init__(self, cell: Cell, folder: CellFolder, experiment: Experiment, about: Mapping[str, Any]) -> None:
+    def __init__(
+        self, cell: Cell, folder: CellFolder, experiment: Experiment, about: Mapping[str, Any], sample_rate_hz: int | None
+    ) -> None:
         self.cell = cell
+        self.sample_rate_hz = sample_rate_hz
         self.folder = folder
         self.cell_id = cell_id(cell)
         self.label = label(cell, experiment.cells)
@@ -135,7 +141,7 @@ class _State:
         }
         self.file["runs"].append(entry)
         try:
-            outcome = self._launch(run)
+            outcome = self._launch(entry)
         except KeyboardInterrupt:
             entry["error"] = _INTERRUPTED
             self._collect(entry)
@@ -156,15 +162,20 @@ class _State:
         self.folder.write(self.file)
         return None if entry["error"] is None else str(entry["error"])
 
-    def _launch(self, run: int) -> RunOutcome:
-        prepared = prepare(self.cell, self.cell_id, run, self.folder, sorted(os.sched_getaffinity(0)))
+    def _launch(self, entry: dict[str, Any]) -> RunOutcome:
+        run = entry["run"]
+        prepared = prepare(
+            self.cell, self.cell_id, run, self.folder, sorted(os.sched_getaffinity(0)), sample_rate_hz=self.sample_rate_hz
+        )
         self.file["cores"] = {str(process.node): process.cores for process in prepared.plan.processes}
         self.file["notes"] = list(prepared.plan.notes)
         self.folder.write(self.file)
         disk.check(self.folder.path)
         try:
             write_specs(prepared.specs)
-            return local.run(prepared.plan, lambda: disk.shortage(self.folder.path))
+            nodes = [process.node for process in prepared.plan.processes]
+            with second_sight.sampling(self.folder, entry, prepared.sample_rate_hz, children, nodes):
+                return local.run(prepared.plan, lambda: disk.shortage(self.folder.path))
         finally:
             remove_specs(self.folder.raw_dir(run))
 
@@ -175,8 +186,8 @@ class _State:
         try:
             report = collect(self.folder, entry["run"])
         except BreakdownError as error:
-            entry["warnings"] = [str(error)]
+            entry["warnings"].append(str(error))
             entry["error"] = entry["error"] or str(error)
         else:
-            entry["warnings"] = list(report.warnings)
+            entry["warnings"] += report.warnings
             entry["recorder_cost_ns_per_span"] = dict(report.recorder_cost_ns_per_span)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shlex
 import socket
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ import breakdown
 from breakdown.backends.api import Home, Start
 from breakdown.config.cell import Cell
 from breakdown.errors import RunError
-from breakdown.launch import environments
+from breakdown.launch import environments, sampling
 from breakdown.launch.plan import ProcessPlan, RunPlan
 from breakdown.model.identity import Role
 from breakdown.runner.implementation import backend
@@ -36,6 +37,7 @@ class Prepared:
 
     plan: RunPlan
     specs: Mapping[Path, Mapping[str, Any]]
+    sample_rate_hz: int | None = None  # None: nothing is sampled
 
 
 def write_specs(specs: Mapping[Path, Mapping[str, Any]]) -> None:
@@ -64,8 +66,10 @@ def check(cell: Cell) -> None:
     backend(cell.backend).check(cell)
 
 
-def prepare(cell: Cell, cell_id: str, run: int, folder: CellFolder, available: Sequence[int]) -> Prepared:
-    """Plans repetition `run`. `available`: the cores of the machine.
+def prepare(
+    cell: Cell, cell_id: str, run: int, folder: CellFolder, available: Sequence[int], sample_rate_hz: int | None = None
+) -> Prepared:
+    """Plans repetition `run`. `available`: the cores of the machine. `sample_rate_hz`: how often py-spy looks; None: not.
 
     Raises `RunError` when the cell's port is taken, `EnvironmentMissingError` when the backend's environment is not there.
     """
@@ -84,6 +88,7 @@ def prepare(cell: Cell, cell_id: str, run: int, folder: CellFolder, available: S
         "rendezvous": rendezvous,
         "token": secrets.token_hex(16),
     }
+    sampled = sample_rate_hz is not None and cell.record
     processes = []
     specs: dict[Path, Mapping[str, Any]] = {}
     for one in placement.places:
@@ -110,11 +115,25 @@ def prepare(cell: Cell, cell_id: str, run: int, folder: CellFolder, available: S
             ports=ports if len(nodes) > 1 else {},
         )
         command = implementation.command(start)
-        env = {**_environment(one), **command.env}
+        env = {**_environment(one), **command.env, **({sampling.VARIABLE: "1"} if sampled else {})}
         log = folder.log_dir(run) / f"{one.node}.log"
         processes.append(ProcessPlan(one.node, command.argv, env, one.cores, log, command.serves))
-    plan = RunPlan(cell_id, run, tuple(processes), cell.timeout_s, placement.notes)
-    return Prepared(plan, specs)
+    notes = (*placement.notes, *_sampling_notes(cell, sample_rate_hz))
+    plan = RunPlan(cell_id, run, tuple(processes), cell.timeout_s, notes)
+    return Prepared(plan, specs, sample_rate_hz if sampled else None)
+
+
+def _sampling_notes(cell: Cell, sample_rate_hz: int | None) -> tuple[str, ...]:
+    """What a plan says of sampling."""
+    if sample_rate_hz is None:
+        return ()
+    if not cell.record:
+        return ("not sampled: record is false, and samples are put beside what was recorded",)
+    py_spy = sampling.program()
+    if py_spy is None:
+        return ("not sampled: py-spy is not installed (pip install py-spy)",)
+    started = sampling.command(py_spy, "PID", sample_rate_hz, Path("ROLE.json"))
+    return (f"sampled, each role once it records: {shlex.join(started)}",)
 
 
 def home_of(environment: str | None) -> Home:

@@ -14,9 +14,10 @@ from breakdown.backends.registry import tracer
 from breakdown.clock.clocks import now_ns
 from breakdown.config.cell import Cell
 from breakdown.errors import RunError, TraceError, UsageError
+from breakdown.launch import sampling
 from breakdown.model.schema import FORMAT_VERSION
-from breakdown.runner import machine
-from breakdown.runner.follow import follow
+from breakdown.runner import machine, second_sight
+from breakdown.runner.follow import follow, inheritors
 from breakdown.runner.plan import home_of
 from breakdown.store.collect import collect
 from breakdown.store.folder import CellFolder, ExperimentFolder
@@ -41,8 +42,15 @@ class Traced:
     problem: str | None
 
 
-def trace(framework: str, command: Sequence[str], output: Path, warmup_steps: int, say: Callable[[str], None]) -> Traced:
-    """Runs the command, and keeps what was recorded, however it ended.
+def trace(
+    framework: str,
+    command: Sequence[str],
+    output: Path,
+    warmup_steps: int,
+    say: Callable[[str], None],
+    sample_rate_hz: int | None = None,
+) -> Traced:
+    """Runs the command, and keeps what was recorded, however it ended. `sample_rate_hz`: how often py-spy looks; None: not.
 
     Raises `ConfigError` for an unknown framework, `EnvironmentMissingError` when its recorder is not built, `UsageError`
     when the command cannot be started or the output is not empty, `RunError` when nothing was recorded.
@@ -58,18 +66,21 @@ def trace(framework: str, command: Sequence[str], output: Path, warmup_steps: in
     cell.raw_dir(0).mkdir(parents=True)
     env = {**os.environ, **variables(home, cell.raw_dir(0), warmup_steps)}
     folder.write({"name": output.name, "description": shlex.join(command), "cells": [CELL]})
+    if sample_rate_hz is not None:
+        env[sampling.VARIABLE] = "1"
+    entry: dict[str, Any] = {"run": 0, "status": "done", "error": None, "log": None, "wall_s": 0.0}
+    entry |= {"recorder_cost_ns_per_span": {}, "warnings": []}
     begin = now_ns()
-    ended = follow(command, env, _MARK, say)
+    with second_sight.sampling(cell, entry, sample_rate_hz, lambda: inheritors(_MARK, env[_MARK])):
+        ended = follow(command, env, _MARK, say)
+        entry["wall_s"] = round((now_ns() - begin) / 1e9, 3)
     problem = None
     if ended.interrupted:
         problem = "the command was interrupted"
     elif ended.exit_code:
         how = f"exit code {ended.exit_code}" if ended.exit_code > 0 else f"signal {-ended.exit_code}"
         problem = f"the command ended with {how}"
-    entry = {
-        "run": 0, "status": "done", "error": None, "log": None, "wall_s": round((now_ns() - begin) / 1e9, 3),
-        "recorder_cost_ns_per_span": {}, "warnings": [problem] if problem else [],
-    }  # fmt: skip
+    entry["warnings"] += [problem] if problem else []
     about = {
         "format_version": FORMAT_VERSION,
         "cell_id": CELL,

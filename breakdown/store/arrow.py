@@ -13,10 +13,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from breakdown.errors import TraceError
-from breakdown.model.schema import MESSAGE_COLUMNS, SPAN_COLUMNS, STEP_COLUMNS
+from breakdown.model.schema import MESSAGE_COLUMNS, SAMPLE_COLUMNS, SPAN_COLUMNS, STEP_COLUMNS
 from breakdown.store.files import replacing
 
-COLUMNS: Mapping[str, Mapping[str, str]] = {"spans": SPAN_COLUMNS, "messages": MESSAGE_COLUMNS, "steps": STEP_COLUMNS}
+COLUMNS: Mapping[str, Mapping[str, str]] = {
+    "spans": SPAN_COLUMNS,
+    "messages": MESSAGE_COLUMNS,
+    "steps": STEP_COLUMNS,
+    "samples": SAMPLE_COLUMNS,
+}
 
 _TYPES = {
     "int32": pa.int32(),
@@ -29,7 +34,7 @@ _TYPES = {
 
 
 def schema(name: str) -> pa.Schema:
-    """The Arrow schema of `spans`, `messages` or `steps`."""
+    """The Arrow schema of `spans`, `messages`, `steps` or `samples`."""
     return pa.schema([pa.field(column, _TYPES[kind], kind.endswith("?")) for column, kind in COLUMNS[name].items()])
 
 

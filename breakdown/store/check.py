@@ -51,9 +51,10 @@ def _overlaps(spans: pd.DataFrame, messages: pd.DataFrame) -> Iterator[str]:
 
 def _loose(spans: pd.DataFrame, messages: pd.DataFrame) -> Iterator[str]:
     sent, received = messages["send_start_ns"].notna().to_numpy(), messages["recv_start_ns"].notna().to_numpy()
+    joins = integers(messages["request_id"]) != NO_REQUEST
     early = integers(messages["recv_start_ns"]) < integers(messages["send_start_ns"])
-    yield from _sentence("messages were received, but nobody recorded their sending", messages, received & ~sent)
-    yield from _sentence("messages were sent, but nobody recorded their receiving", messages, sent & ~received)
+    yield from _sentence("messages were received, but nobody recorded their sending", messages, joins & received & ~sent)
+    yield from _sentence("messages were sent, but nobody recorded their receiving", messages, joins & sent & ~received)
     yield from _sentence("messages were received before they were sent", messages, sent & received & early)
     requests = (messages["direction"] == Direction.REQUEST.label).to_numpy()
     asked = pd.MultiIndex.from_frame(messages.loc[requests, ["run", "request_id"]])

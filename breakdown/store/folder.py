@@ -3,10 +3,12 @@
 experiment.json              name, description, cells in the order of the matrix
 <cell-id>/cell.json          format_version, configuration, machine, versions, runs
 <cell-id>/*.parquet          spans, messages, steps of all repetitions
+<cell-id>/samples.parquet    what py-spy saw, where roles were sampled
 <cell-id>/clock.json         per run and node: kernel, offset, bound, drift, raw pings
 <cell-id>/notes.json         per run and node: further facts that a process noted, such as its shard plan
 <cell-id>/log/run-<n>/       <role>-<rank>.log
 <cell-id>/raw/run-<n>/       <role>-<rank>.trace, while a run goes on
+<cell-id>/samples/run-<n>/   <role>-<rank>.json of py-spy, while a run goes on
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from breakdown.store.files import read_json, write_json
 from breakdown.store.version import current
 
 TABLES = ("spans", "messages", "steps")
+SAMPLES = "samples"
+"""A table that is there only where roles were sampled."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class CellFolder:
         return (self.path / "cell.json").is_file()
 
     def table(self, name: str) -> Path:
-        """The Parquet file of one of `TABLES`."""
+        """The Parquet file of one of `TABLES`, or of `SAMPLES`."""
         return self.path / f"{name}.parquet"
 
     @property
@@ -61,6 +65,9 @@ class CellFolder:
 
     def raw_dir(self, run: int) -> Path:
         return self.path / "raw" / f"run-{run}"
+
+    def sample_dir(self, run: int) -> Path:
+        return self.path / SAMPLES / f"run-{run}"
 
     def raw_file(self, run: int, node: Node) -> Path:
         """Where the process of this node records to."""

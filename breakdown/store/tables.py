@@ -12,7 +12,7 @@ import pandas as pd
 from breakdown.store import arrow
 from breakdown.store.align import align
 from breakdown.store.files import read_json
-from breakdown.store.folder import TABLES, CellFolder
+from breakdown.store.folder import SAMPLES, TABLES, CellFolder
 from breakdown.store.frames import frame
 
 
@@ -20,7 +20,8 @@ from breakdown.store.frames import frame
 class Tables:
     """One cell as saved. Columns of the frames: `model.schema`; text is categorical, `int64?` is Int64, `double?` Float64.
 
-    `notes`: run -> node -> [name, value] of each further fact that a process noted.
+    `notes`: run -> node -> [name, value] of each further fact that a process noted. `samples`: None where nothing was
+    sampled; its times are on the clock of the machine that sampled, and not aligned.
     """
 
     spans: pd.DataFrame
@@ -30,6 +31,7 @@ class Tables:
     clock: Mapping[str, Any]
     warnings: tuple[str, ...] = ()
     notes: Mapping[str, Any] = field(default_factory=dict)
+    samples: pd.DataFrame | None = None
 
 
 def load(cell_dir: Path, aligned: bool = True) -> Tables:
@@ -43,4 +45,6 @@ def load(cell_dir: Path, aligned: bool = True) -> Tables:
     clock = read_json(folder.clock, "a saved cell")
     notes = read_json(folder.notes, "a saved cell")["runs"] if folder.notes.exists() else {}
     warnings = align(frames, clock) if aligned else ()
-    return Tables(frames["spans"], frames["messages"], frames["steps"], cell, clock, warnings, notes)
+    sampled = folder.table(SAMPLES)
+    samples = frame(arrow.read(sampled, SAMPLES)) if sampled.exists() else None
+    return Tables(frames["spans"], frames["messages"], frames["steps"], cell, clock, warnings, notes, samples)

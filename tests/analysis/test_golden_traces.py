@@ -230,16 +230,16 @@ def test_a_queue_at_the_sender_is_the_other_keys_push() -> None:
 
 
 def busy_server() -> Golden:
-    """Asynchronous: worker 0's push waits for the handler, which sums and updates for worker 1 until 50."""
+    """Asynchronous: worker 0's push waits for the handler, which works on two other keys for worker 1 until 50."""
     golden = Golden()
-    p0, q0, p1 = ask(W0, 1), ask(W0, 2), ask(W1, 1)
+    p0, q0, p1, p2 = ask(W0, 1), ask(W0, 2), ask(W1, 1), ask(W1, 2)
     golden.main(W0, COMPUTE, Op.BACKWARD, 0, 20, "k")
     golden.of(W0, SEND, SERIALIZE, Op.QUEUE, 20, 20, p0, "k")
     golden.push(W0, S0, p0, "k", (20, 25), (22, 30))
     golden.of(W0, SEND, SERIALIZE, Op.QUEUE, 20, 25, q0, "k")
     golden.pull(W0, S0, q0, "k", (25, 26), (30, 32))
-    golden.of(S0, HANDLE, AGGREGATE, Op.SUM, 28, 40, p1, "k")
-    golden.of(S0, HANDLE, AGGREGATE, Op.UPDATE, 40, 50, p1, "k")
+    golden.of(S0, HANDLE, AGGREGATE, Op.SUM, 28, 40, p1, "i")
+    golden.of(S0, HANDLE, AGGREGATE, Op.UPDATE, 40, 50, p2, "j")
     golden.of(S0, HANDLE, AGGREGATE, Op.QUEUE, 30, 51, p0, "k")
     golden.of(S0, HANDLE, AGGREGATE, Op.SUM, 51, 55, p0, "k")
     golden.of(S0, HANDLE, AGGREGATE, Op.UPDATE, 55, 57, p0, "k")
@@ -256,7 +256,8 @@ def test_a_queue_at_the_server_is_work_for_another_worker_and_async_holds_nothin
         (0, 20, "compute", "backward", "worker-0", "k"),
         (20, 30, "push", "wire", "worker-0", "k"),
         (30, 32, "pull", "wire", "worker-0", "k"),
-        (32, 50, "aggregate", "queue", "server-0", "k"),  # the handler sums and updates for worker 1
+        (32, 40, "aggregate", "queue", "server-0", "i"),  # the handler works for worker 1, on these keys
+        (40, 50, "aggregate", "queue", "server-0", "j"),
         (50, 51, "aggregate", "handover", "server-0", "k"),
         (51, 55, "aggregate", "sum", "server-0", "k"),
         (55, 57, "aggregate", "update", "server-0", "k"),

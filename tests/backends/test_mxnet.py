@@ -185,3 +185,17 @@ def test_a_worker_that_fails_is_named_and_nobody_is_left(tmp_path: Path, monkeyp
     (failure,) = matrix.run(experiment, tmp_path / "out", Existing.REFUSE, lambda _: None).failures
     assert "worker-1 ended with exit code 1" in failure
     assert "worker-1.log" in failure
+
+
+@pytest.mark.e2e
+def test_a_run_that_is_ended_keeps_all_that_its_roles_recorded(tmp_path: Path) -> None:
+    mxnet_home()
+    experiment = Experiment("trial", "", 1, (small(workers=2, steps=1_000_000, timeout_s=12.0),))
+    (failure,) = matrix.run(experiment, tmp_path / "out", Existing.REFUSE, lambda _: None).failures
+    assert "still running after 12 s" in failure
+    folder = ExperimentFolder(tmp_path / "out")
+    (name,) = folder.read()["cells"]
+    tables = load(folder.path / name)
+    assert len(tables.steps) > 10
+    assert {"scheduler", "server", "worker"} == set(tables.messages["sender_role"])
+    assert not [warning for warning in tables.cell["runs"][0]["warnings"] if "without closing" in warning]

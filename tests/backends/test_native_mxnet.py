@@ -1,12 +1,8 @@
-"""The native recorder in real MXNet processes: what it writes opens, joins, adds up, and costs next to nothing.
-
-Needs the Python of an environment with mxnet 1.9.1 in BREAKDOWN_MXNET_PYTHON, and g++; skipped without them.
-"""
+"""The native recorder in real MXNet processes: what it writes opens, joins, adds up, and outlives their ends."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,25 +13,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from mxnet_home import mxnet_home
 
+import breakdown.backends.mxnet
+from breakdown.launch import building
 from breakdown.model.identity import NO_REQUEST, Node, Role, node_of, requester
 from breakdown.model.invariants import violations
 from breakdown.model.records import Direction, Message, Span, Verb
 from breakdown.model.stages import Op, Stage
 from breakdown.record import tracefile
-from breakdown.record.layout import Kind
+from breakdown.record.layout import HEAD, MAGIC, Kind, head_check, padding_bytes, payload_bytes
 
-PYTHON = os.environ.get("BREAKDOWN_MXNET_PYTHON", "")
-SOURCES = Path(os.environ.get("BREAKDOWN_NATIVE_SOURCES", Path(__file__).parent.parent / "native"))
-COMPILER_OPTIONS = ("-std=c++17", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-ftls-model=initial-exec", "-pthread")
+SOURCES = Path(breakdown.backends.mxnet.__file__).parent / "native"
 TIMEOUT_S = 100
 FIRST_OPERATION = 1 << 61  # ids of engine operations, each in its own process
 KEY_BYTES, LENGTH_BYTES, FLOAT_BYTES = 8, 4, 4
 
-pytestmark = [
-    pytest.mark.skipif(not PYTHON or shutil.which("g++") is None, reason="needs BREAKDOWN_MXNET_PYTHON and g++"),
-    pytest.mark.timeout(TIMEOUT_S + 60),
-]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(TIMEOUT_S + 60)]
 
 GLUON = """
 import sys, time, mxnet as mx
@@ -57,8 +51,8 @@ for step in range(5):
     trainer.step(32)
     loss.mean().asscalar()
 mx.nd.waitall()
-if "crash" in sys.argv:
-    time.sleep(2)
+if "hang" in sys.argv:
+    time.sleep(float(sys.argv[-1]))
     print("ready", flush=True)
     time.sleep(60)
 """
@@ -83,6 +77,7 @@ for step in range(5):
 
 
 RAW_KEYS = (3, 5, 9)
+LARGE_KEY, LARGE_KEY_ELEMENTS = "5", 1100 * 1000
 
 
 @dataclass(frozen=True)
@@ -98,14 +93,31 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("native") / "libbreakdown_mxnet.so")
+def library() -> Path:
+    """The recorder as it is used."""
+    found = mxnet_home().library
+    assert found is not None
+    return found
 
 
 def build(target: Path, *options: str) -> Path:
+    """One that is compiled otherwise."""
     sources = sorted(str(path) for path in SOURCES.glob("*.cpp"))
-    subprocess.run(["g++", *COMPILER_OPTIONS, *options, "-o", str(target), *sources, "-ldl"], check=True, timeout=TIMEOUT_S)
+    command = [building.compiler(), *building.FLAGS, *options, "-o", str(target), *sources, "-ldl"]
+    subprocess.run(command, check=True, timeout=TIMEOUT_S)
     return target
+
+
+def python() -> str:
+    return str(mxnet_home().python)
+
+
+def alone(library: Path, folder: Path, script: str) -> subprocess.CompletedProcess[str]:
+    """Runs a script as a single node."""
+    environment = {**os.environ, "LD_PRELOAD": str(library), "BREAKDOWN_TRACE_DIR": str(folder), "OMP_NUM_THREADS": "1"}
+    environment.pop("DMLC_ROLE", None)
+    command = [python(), "-W", "ignore", "-c", script]
+    return subprocess.run(command, env=environment, check=False, timeout=TIMEOUT_S, text=True, capture_output=True)
 
 
 def start(
@@ -128,7 +140,7 @@ def start(
     roles = ["scheduler"] + ["server"] * servers + ["worker"] * workers
     started = []
     for role in roles:
-        command = [PYTHON, "-c", script, *arguments] if role == "worker" else [PYTHON, "-c", "import mxnet"]
+        command = [python(), "-c", script, *arguments] if role == "worker" else [python(), "-c", "import mxnet"]
         environment = {**os.environ, **settings, "DMLC_ROLE": role}
         output = subprocess.PIPE if role == "worker" else None
         started.append((role, subprocess.Popen(command, env=environment, text=True, stdout=output)))
@@ -399,30 +411,117 @@ def test_a_record_costs_less_than_a_microsecond(any_run: Run) -> None:
         assert trace.meta["run"] == 7
 
 
-def test_what_was_recorded_before_a_kill_is_kept(library: Path, tmp_path: Path) -> None:
-    processes = start(library, tmp_path, GLUON, ["dist_sync", "crash"], 1, 1)
+def end_by(signal_number: int, library: Path, folder: Path, after_s: float) -> Run:
+    """Runs a job whose worker hangs behind its last step for so long, then ends all by a signal."""
+    processes = start(library, folder, GLUON, ["dist_sync", "hang", str(after_s)], 1, 1)
     try:
         worker = processes[-1][1]
         assert worker.stdout is not None
         assert worker.stdout.readline() == "ready\n"
         for _, process in processes:
-            process.send_signal(signal.SIGKILL)
+            process.send_signal(signal_number)
+        for role, process in processes:
+            process.communicate(timeout=TIMEOUT_S)
+            assert process.returncode == -signal_number, role
     finally:
         for _, process in processes:
             process.kill()
             process.communicate(timeout=TIMEOUT_S)
-    run = collect(tmp_path)
+    run = collect(folder)
+    assert len(run.traces) == 3
+    return run
+
+
+def pushes_of(run: Run) -> int:
+    return len([m for m in run.messages if m.verb == Verb.PUSH and m.direction == Direction.REQUEST])
+
+
+def test_a_kill_loses_at_most_the_last_second(library: Path, tmp_path: Path) -> None:
+    run = end_by(signal.SIGKILL, library, tmp_path, after_s=1.0)
     for trace in run.traces.values():
         assert [warning for warning in trace.warnings if "without closing" not in warning] == []
-    pushes = [m for m in run.messages if m.verb == Verb.PUSH and m.direction == Direction.REQUEST]
-    assert len(pushes) == (STEPS + 1) * len(GLUON_SHAPES)
+    assert pushes_of(run) == (STEPS + 1) * len(GLUON_SHAPES)
+
+
+def test_sigterm_ends_a_role_after_its_last_flush(library: Path, tmp_path: Path) -> None:
+    run = end_by(signal.SIGTERM, library, tmp_path, after_s=0.0)
+    for trace in run.traces.values():
+        assert trace.warnings == ()
+    assert pushes_of(run) == (STEPS + 1) * len(GLUON_SHAPES)
+
+
+def test_who_handles_a_signal_decides_what_it_does(library: Path, tmp_path: Path) -> None:
+    done = alone(library, tmp_path, "import mxnet as mx, os, signal\n"
+        "signal.signal(signal.SIGTERM, lambda *_: print('not yet'))\n"
+        "try:\n    os.kill(os.getpid(), signal.SIGINT)\nexcept KeyboardInterrupt:\n    print('caught')\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+        "print(mx.nd.ones(3).sum().asscalar())")  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "caught\nnot yet\n3.0\n"), done.stderr
+    trace = tracefile.read(str(tmp_path / "worker-0.native.trace"))
+    assert trace.warnings == ()
+    assert "sum" in trace.names
+
+
+def test_a_forked_child_is_ended_by_a_signal_as_without_us(library: Path, tmp_path: Path) -> None:
+    done = alone(library, tmp_path, "import mxnet as mx, os, signal, time\n"
+        "child = os.fork()\nif not child:\n    time.sleep(60)\n"
+        "os.kill(child, signal.SIGTERM)\nprint(os.waitpid(child, 0)[1], mx.nd.ones(3).sum().asscalar())")  # fmt: skip
+    assert done.stdout == f"{int(signal.SIGTERM)} 3.0\n", done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["worker-0.native.trace"]
+    assert tracefile.read(str(tmp_path / "worker-0.native.trace")).warnings == ()
+
+
+def test_a_program_that_leaves_past_its_exit_handlers_can_stop_the_recording(library: Path, tmp_path: Path) -> None:
+    done = alone(library, tmp_path, "import ctypes, mxnet as mx, os\n"
+        "mx.nd.ones(3).sum().asscalar()\n"
+        "for _ in range(2):\n    ctypes.CDLL(None).breakdown_stop()\n"
+        "print(mx.nd.ones(3).mean().asscalar(), flush=True)\nos._exit(3)")  # fmt: skip
+    assert (done.returncode, done.stdout) == (3, "1.0\n"), done.stderr
+    trace = tracefile.read(str(tmp_path / "worker-0.native.trace"))
+    assert trace.warnings == ()
+    assert "sum" in trace.names
+    assert "mean" not in trace.names  # that came later
+
+
+def test_the_head_of_every_block_carries_its_check(sync: Run) -> None:
+    for trace in sync.traces.values():
+        data, at, blocks = Path(trace.path).read_bytes(), len(MAGIC), 0
+        while at < len(data):
+            _, kind, thread, count, _, check = HEAD.unpack_from(data, at)
+            assert check == head_check(kind, thread, count)
+            size = payload_bytes(Kind(kind), count)
+            at += HEAD.size + size + padding_bytes(size)
+            blocks += 1
+        assert blocks > len(trace.blocks)
+
+
+def test_messages_whose_bytes_cannot_be_followed_have_the_times_of_their_handing_over(tmp_path: Path) -> None:
+    library = build(tmp_path / "other.so", "-DBREAKDOWN_ZMTP_VERSION=200")  # no stream is of that protocol
+    folder = tmp_path / "traces"
+    folder.mkdir()
+    run = job(library, folder, RAW, "dist_sync")
+    test_keeps_the_rules_of_a_trace(run)
+    test_every_byte_is_seen_where_zeromq_counts_them(run)
+    assert pushes_of(run) == (2 * STEPS + 1) * len(RAW_KEYS)
+    threads = {message.sender_thread for message in run.messages}
+    assert not [name for name in threads if name.startswith("send-")]
+    assert {"engine", "customer"} <= threads
+    for trace in run.traces.values():
+        assert dict(trace.notes).get("sent_unseen", 0) <= len(run.traces)  # those that left before the protocol showed
+
+
+def test_a_slice_tells_how_many_elements_it_has(asynchronous: Run, compressed: Run) -> None:
+    for run, slices in ((asynchronous, 2), (compressed, 1)):
+        for node, trace in run.traces.items():
+            told = [value for name, value in trace.notes if name == "wire_key"]
+            assert len({value["wire_key_id"] for value in told}) == len(told)
+            large = [value["elements"] for value in told if trace.names[value["parameter_id"]] == LARGE_KEY]
+            assert large == ([LARGE_KEY_ELEMENTS // slices] * slices if node.role is Role.WORKER else [])
 
 
 def test_a_single_node_records_its_operations(library: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, "LD_PRELOAD": str(library), "BREAKDOWN_TRACE_DIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
-    environment.pop("DMLC_ROLE", None)
-    script = GLUON.replace("mx.kv.create(sys.argv[1])", "'device'")
-    subprocess.run([PYTHON, "-c", script], env=environment, check=True, timeout=TIMEOUT_S)
+    done = alone(library, tmp_path, GLUON.replace("mx.kv.create(sys.argv[1])", "'device'"))
+    assert done.returncode == 0, done.stderr
     trace = tracefile.read(str(tmp_path / "worker-0.native.trace"))
     assert trace.warnings == ()
     assert "_backward_FullyConnected" in trace.names
@@ -430,13 +529,11 @@ def test_a_single_node_records_its_operations(library: Path, tmp_path: Path) -> 
 
 def test_processes_that_never_load_mxnet_leave_nothing(library: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "LD_PRELOAD": str(library), "BREAKDOWN_TRACE_DIR": str(tmp_path), "DMLC_ROLE": "worker"}
-    subprocess.run([PYTHON, "-c", "import json"], env=environment, check=True, timeout=TIMEOUT_S)
+    subprocess.run([python(), "-c", "import json"], env=environment, check=True, timeout=TIMEOUT_S)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_forked_helpers_of_a_data_loader_record_nothing(library: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, "LD_PRELOAD": str(library), "BREAKDOWN_TRACE_DIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
-    environment.pop("DMLC_ROLE", None)
     script = """
 import mxnet as mx
 from mxnet import gluon
@@ -445,17 +542,15 @@ for _ in range(2):
     for x, y in gluon.data.DataLoader(data, batch_size=8, num_workers=2):
         x.asnumpy()
 """
-    subprocess.run([PYTHON, "-c", script], env=environment, check=True, timeout=TIMEOUT_S)
+    done = alone(library, tmp_path, script)
+    assert done.returncode == 0, done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["worker-0.native.trace"]
     assert tracefile.read(str(tmp_path / "worker-0.native.trace")).warnings == ()
 
 
 def test_a_folder_that_cannot_be_written_to_is_said_and_does_no_harm(library: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, "LD_PRELOAD": str(library), "BREAKDOWN_TRACE_DIR": str(tmp_path / "missing")}
-    environment.pop("DMLC_ROLE", None)
-    command = [PYTHON, "-c", "import mxnet as mx; print(mx.nd.ones(3).sum().asscalar())"]
-    done = subprocess.run(command, env=environment, check=True, timeout=TIMEOUT_S, text=True, capture_output=True)
-    assert done.stdout == "3.0\n"
+    done = alone(library, tmp_path / "missing", "import mxnet as mx; print(mx.nd.ones(3).sum().asscalar())")
+    assert (done.returncode, done.stdout) == (0, "3.0\n")
     assert "breakdown: recording stopped" in done.stderr
 
 
@@ -463,12 +558,9 @@ def test_another_version_of_mxnet_is_left_alone(tmp_path: Path) -> None:
     other = build(tmp_path / "other.so", "-DBREAKDOWN_MXNET_VERSION=20000")
     folder = tmp_path / "traces"
     folder.mkdir()
-    environment = {**os.environ, "LD_PRELOAD": str(other), "BREAKDOWN_TRACE_DIR": str(folder)}
-    environment.pop("DMLC_ROLE", None)
-    command = [PYTHON, "-c", "import mxnet as mx; print(mx.nd.ones(3).sum().asscalar())"]
-    done = subprocess.run(command, env=environment, check=True, timeout=TIMEOUT_S, text=True, capture_output=True)
-    assert done.stdout == "3.0\n"
+    done = alone(other, folder, "import mxnet as mx; print(mx.nd.ones(3).sum().asscalar())")
+    assert (done.returncode, done.stdout) == (0, "3.0\n")
     assert "leaves out everything: MXNet's version is 10901" in done.stderr
     trace = tracefile.read(str(folder / "worker-0.native.trace"))
     assert trace.blocks == ()
-    assert next(name for name, _ in trace.notes) == "warning"
+    assert "warning" in dict(trace.notes)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 import pytest
 
-from breakdown.model.identity import Node, Role, request_id
+from breakdown.model.identity import NO_REQUEST, Node, Role, request_id
 from breakdown.model.invariants import violations
 from breakdown.model.records import Direction, Message, Span, Step, Verb
 from breakdown.model.stages import Op, Stage
@@ -162,6 +162,14 @@ def on_tables(trace: Trace) -> list[str]:
 def test_a_sound_trace_breaks_no_rule(checked: Callable[[Trace], list[str]]) -> None:
     assert checked(SOUND) == []
     assert checked(Trace((), SOUND.messages, ())) == []
+
+
+@pytest.mark.parametrize("checked", [on_records, on_tables])
+def test_each_end_of_a_message_without_a_request_stands_for_itself(checked: Callable[[Trace], list[str]]) -> None:
+    joining = replace(SOUND.messages[0], request_id=NO_REQUEST, verb=Verb.CONTROL)
+    sent = replace(joining, send_start_ns=70, send_end_ns=74, recv_start_ns=None, recv_end_ns=None)
+    received = replace(joining, send_start_ns=None, send_end_ns=None, recv_start_ns=80, recv_end_ns=81)
+    assert checked(replace(SOUND, messages=(*SOUND.messages, sent, received))) == []
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from breakdown.errors import RecordError
 from breakdown.model.identity import Node, Role
 from breakdown.model.records import Direction, Verb
 from breakdown.model.stages import Stage
-from breakdown.record.api import NOT_MEASURED, Recorder
+from breakdown.record.api import NOT_MEASURED, THREAD_NOTE, Recorder
 from breakdown.record.layout import Kind, bits_to_loss, loss_to_bits
 from breakdown.record.null import NullRecorder
 from breakdown.record.recorder import FileRecorder
@@ -69,7 +69,8 @@ def test_everything_that_is_recorded_is_read_back(path: str) -> None:
         (0, (7, 100, 300, 64, 1, 1, loss_to_bits(0.1))),
         (0, (8, 300, 500, 64, 0, 0, 0)),
     ]
-    assert trace.notes == (("plan", {"fc1.weight": 0}),)
+    assert [note for note in trace.notes if note[0] != THREAD_NOTE] == [("plan", {"fc1.weight": 0})]
+    assert (THREAD_NOTE, ["main", threading.get_native_id()]) in trace.notes
     assert trace.warnings == ()
 
 

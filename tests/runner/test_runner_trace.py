@@ -39,6 +39,7 @@ for number, (x, y) in enumerate(loader):
     if number == 8 and "hang" in sys.argv:
         print("hanging", flush=True)
         time.sleep(60)
+mx.nd.waitall()
 """
 
 MODULE = """

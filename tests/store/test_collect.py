@@ -22,6 +22,7 @@ from breakdown.model.identity import request_id
 from breakdown.model.records import Direction, Verb
 from breakdown.model.schema import MESSAGE_COLUMNS, SPAN_COLUMNS, STEP_COLUMNS
 from breakdown.model.stages import Stage
+from breakdown.record.api import THREAD_NOTE
 from breakdown.record.layout import COLUMNS, Kind
 from breakdown.store import arrow
 from breakdown.store.check import check
@@ -90,7 +91,10 @@ def test_a_run_of_three_processes_becomes_three_tables(folder: CellFolder) -> No
         "warm_up": True,
         "loss": 0.5,
     }
-    assert tables.notes == {"0": {"worker-0": [["plan", [1]]], "worker-1": [["plan", [1]]]}}
+    noted = {node: [note for note in notes if note[0] != THREAD_NOTE] for node, notes in tables.notes["0"].items()}
+    assert noted == {"server-0": [], "worker-0": [["plan", [1]]], "worker-1": [["plan", [1]]]}
+    names = {node: [value[0] for name, value in notes if name == THREAD_NOTE] for node, notes in tables.notes["0"].items()}
+    assert set(names["worker-0"]) == {"main", "send-server-0", "recv-server-0"}
 
 
 def test_the_tables_have_the_columns_and_types_of_the_schema(folder: CellFolder) -> None:

@@ -12,7 +12,7 @@ from store_traces import WORKERS, cell
 
 from breakdown.model.identity import Node
 from breakdown.model.stages import Op, Stage
-from breakdown.record.api import NOT_MEASURED
+from breakdown.record.api import NOT_MEASURED, THREAD_NOTE
 from breakdown.record.layout import COLUMNS, Kind, row_struct
 from breakdown.record.recorder import FileRecorder
 from breakdown.record.tracefile import TraceFile
@@ -78,7 +78,8 @@ def test_two_traces_of_a_node_become_one(folder: CellFolder) -> None:
         ["main", "block", 490, 500],
     ]
     assert tables.spans["cpu_ns"].isna().tolist() == [True, False, *[True] * 6]  # forward was left whole
-    assert tables.notes["0"]["worker-0"] == [["traffic", 7], ["parameter_names", {"0": "fc1.weight"}]]
+    noted = [note for note in tables.notes["0"]["worker-0"] if note[0] != THREAD_NOTE]
+    assert noted == [["traffic", 7], ["parameter_names", {"0": "fc1.weight"}]]
     assert list(report.recorder_cost_ns_per_span) == ["worker-0"]
     assert report.recorder_cost_ns_per_span["worker-0"] > 50
     assert not folder.raw_dir(0).exists()
@@ -126,17 +127,22 @@ def test_keys_of_native_traces_get_their_parameters_names() -> None:
     def trace(names: tuple[str, ...], *notes: tuple[str, object]) -> TraceFile:
         return TraceFile("", {}, ("", *names), {}, (), notes, ())
 
-    def wire(parameter: int, key: int) -> tuple[str, object]:
-        return ("wire_key", {"wire_key_id": key, "parameter_id": parameter, "value_bytes": 8})
+    def wire(parameter: int, key: int, elements: int) -> tuple[str, object]:
+        return ("wire_key", {"wire_key_id": key, "parameter_id": parameter, "elements": elements})
 
     python = trace((), ("parameter_names", {"0": "fc1.weight", "1": "fc1.bias"}))
-    native = trace(("0", "0@0", "0@1", "1", "1@1", "7", "2@0"), wire(1, 3), wire(1, 2), wire(4, 5), wire(6, 7))
+    native = trace(
+        ("0", "0@0", "0@1", "1", "1@1", "7", "2@0", "8", "8@0", "8@1"),
+        wire(1, 3, 40), wire(1, 2, 60), wire(4, 5, 10), wire(6, 7, 1), wire(8, 9, -1), wire(8, 10, 5),
+    )  # fmt: skip
     found = names_of_keys([native, python, native])
     assert found == {
         "0": "fc1.weight",
-        "0@0": "fc1.weight[1/2]",
-        "0@1": "fc1.weight[2/2]",
+        "0@0": "fc1.weight[0:60]",
+        "0@1": "fc1.weight[60:100]",
         "1": "fc1.bias",
         "1@1": "fc1.bias",
         "2@0": "7",  # nobody has named it
+        "8@0": "8[1/2]",  # where it is split was not told
+        "8@1": "8[2/2]",
     }

@@ -50,7 +50,7 @@ class _AfterImport(importlib.abc.MetaPathFinder):
 
 def _hook(mx: Any) -> None:
     try:
-        from breakdown.backends.mxnet.native_step import step_setter
+        from breakdown.backends.mxnet.native_recorder import step_setter
         from breakdown.backends.mxnet.watcher import Finder, Watcher
         from breakdown.record import marker
 
@@ -73,6 +73,7 @@ class _Hooks:
         self._finder = finder
         self._load, self._forward = (Stage.INPUT, Op.LOAD), (Stage.COMPUTE, Op.FORWARD)
         self._backward, self._submit = (Stage.COMPUTE, Op.BACKWARD), (Stage.SERIALIZE, "submit")
+        self._metric = (Stage.COMPUTE, "metric")
         self._names: dict[str, str] = {}  # a parameter's number in the store -> its name
 
     def install(self) -> None:
@@ -82,6 +83,8 @@ class _Hooks:
         self._wrap(mx.autograd, "backward", self._backward)
         self._wrap(mx.io.DataIter, "__next__", self._load)
         self._hook_loader(mx.gluon.data.DataLoader)
+        self._wrap(mx.gluon.utils, "split_and_load", self._load)
+        self._hook_metrics(mx.metric)
         self._wrap(trainer, "step", self._submit, after=self._trainer_steps)
         self._wrap(trainer, "allreduce_grads", self._submit)
         self._wrap(trainer, "update", self._submit, after=self._trainer_steps)
@@ -149,6 +152,12 @@ class _Hooks:
                 yield batch
 
         loader.__iter__ = timed
+
+    def _hook_metrics(self, metrics: Any) -> None:
+        """Every kind of metric has an `update` of its own."""
+        for one in list(vars(metrics).values()):
+            if isinstance(one, type) and issubclass(one, metrics.EvalMetric) and "update" in vars(one):
+                self._wrap(one, "update", self._metric)
 
     def _hook_store(self, store: Any) -> None:
         init = store.__init__

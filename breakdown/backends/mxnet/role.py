@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Dict, List
 
+from breakdown.backends.mxnet import native_recorder
 from breakdown.errors import BreakdownError, RunError
 from breakdown.model.identity import Node, Role
 from breakdown.record.api import Recorder
@@ -33,7 +34,7 @@ def main(arguments: List[str]) -> int:
         import mxnet  # noqa: F401  # serves until all workers have left, then ends the process
 
         return 0
-    trace = Trace()
+    trace = Trace(native_recorder.stop)
     trace.close_on_sigterm()
     try:
         _work(spec, trace)
@@ -68,6 +69,7 @@ def _work(spec: Dict[str, Any], trace: Trace) -> None:
 def _give_up(trace: Trace) -> None:
     with suppress(BreakdownError):
         trace.close()
+    native_recorder.stop()
     leave(1)
 
 

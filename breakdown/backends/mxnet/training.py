@@ -13,7 +13,7 @@ from typing import Any, Dict, Mapping
 
 import mxnet as mx
 
-from breakdown.backends.mxnet.native_step import step_setter
+from breakdown.backends.mxnet.native_recorder import step_setter
 from breakdown.backends.mxnet.networks import Task
 from breakdown.clock.clocks import now_ns
 from breakdown.model.stages import Op, Stage

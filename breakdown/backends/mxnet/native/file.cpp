@@ -22,7 +22,7 @@ const char* const ROLES[] = {"scheduler", "server", "worker"};
 
 struct Head {
   char mark[4];
-  uint32_t kind, thread, count, crc, zero;
+  uint32_t kind, thread, count, crc, check;
 };
 static_assert(sizeof(Head) == 24, "a head has no padding");
 
@@ -132,7 +132,9 @@ void TraceFile::settle() {
 
 std::string TraceFile::block_bytes(Kind kind, uint32_t thread, uint32_t count, const void* payload, size_t size) const {
   Head head{{MARK[0], MARK[1], MARK[2], MARK[3]}, kind, thread, count, 0, 0};
-  head.crc = crc32(crc32(0, &head, sizeof head), payload, size);
+  uint32_t fields = crc32(0, &head, sizeof head);
+  head.crc = crc32(fields, payload, size);
+  head.check = fields != 0 ? fields : 1;  // 0 stands for none
   std::string bytes(reinterpret_cast<const char*>(&head), sizeof head);
   bytes.append(static_cast<const char*>(payload), size);
   bytes.append((8 - size % 8) % 8, '\0');

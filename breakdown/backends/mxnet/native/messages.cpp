@@ -29,20 +29,26 @@ int (*real_receive)(void*, PsMessage*);
 int (*real_enqueue)(void*, const PsMessage&);
 void (*real_add_node)(void*, PsMessage*, void*, void*);
 
-enum Command { DEFAULT, ROW_SPARSE, COMPRESSED };
+enum Command { DEFAULT, ROW_SPARSE, COMPRESSED };  // MXNet's RequestType
 constexpr int ADD_NODE = 2;  // of ps-lite's Control::Command
 
-// How a key is handled, from the number that MXNet packs with the data type into a message's head (Cantor's pairing).
-int command_of(int head) {
+// How a key is handled and what type its values have: MXNet packs both into a message's head (Cantor's pairing).
+struct Handling {
+  int command, type;
+};
+Handling handling_of(int head) {
   int diagonal = 0;
   while ((diagonal + 1) * (diagonal + 2) / 2 <= head) diagonal += 1;
-  return diagonal - (head - diagonal * (diagonal + 1) / 2);
+  int type = head - diagonal * (diagonal + 1) / 2;
+  return {diagonal - type, type};
 }
 
 int64_t servers() {
   static const int64_t count = getenv("DMLC_NUM_SERVER") != nullptr ? atoll(getenv("DMLC_NUM_SERVER")) : 1;
   return count > 0 ? count : 1;
 }
+
+uint64_t first_key_of(int64_t server) { return ~uint64_t{0} / static_cast<uint64_t>(servers()) * static_cast<uint64_t>(server); }
 
 // "<key>@<server>": the key within that server's share of the key space.
 int64_t name_of_key(uint64_t key, int64_t server) {
@@ -54,8 +60,8 @@ int64_t name_of_key(uint64_t key, int64_t server) {
   Seen& place = seen[(key ^ key >> 32) % 256];
   if (place.name != 0 && place.key == key) return place.name;
   char text[48];
-  uint64_t first = ~uint64_t{0} / static_cast<uint64_t>(servers()) * static_cast<uint64_t>(server);
-  int length = snprintf(text, sizeof text, "%llu@%lld", static_cast<unsigned long long>(key - first), static_cast<long long>(server));
+  unsigned long long own = key - first_key_of(server);
+  int length = snprintf(text, sizeof text, "%llu@%lld", own, static_cast<long long>(server));
   place = {key, intern(text, static_cast<size_t>(length))};
   return place.name;
 }
@@ -74,7 +80,7 @@ Summary summarise(const PsMessage& message, int server_ps_id) {
   if (parts > 0 && !meta.simple_app && meta.command == 0) {
     const PsArray& keys = message.data.first[0];
     // A compressed push has the uncompressed size in the place of a first key.
-    size_t at = meta.request && meta.push && command_of(meta.head) == COMPRESSED ? 1 : 0;
+    size_t at = meta.request && meta.push && handling_of(meta.head).command == COMPRESSED ? 1 : 0;
     if (keys.size < 8 * (at + 1) || keys.data == nullptr) return {0, 0, false};
     uint64_t key = reinterpret_cast<const uint64_t*>(keys.data)[at];
     found.key = name_of_key(key, (server_ps_id - 8) / 2);
@@ -106,13 +112,25 @@ int64_t verb_of(const PsMeta& meta) {
   return meta.push ? PUSH_VERB : PULL_VERB;
 }
 
-// Tells once which parameter of MXNet a wire key holds a slice of, and how many bytes of it.
+// Of how many numbers a push tells the server the new values; -1 where the message does not say (rows of a sparse array).
+int64_t elements_of(const PsMessage& message) {
+  static const size_t BYTES[] = {4, 8, 2, 1, 4, 1, 8};  // float32, float64, float16, uint8, int32, int8, int64
+  Handling handling = handling_of(message.meta.head);
+  if (handling.command == COMPRESSED) {
+    uint64_t first = reinterpret_cast<const uint64_t*>(message.data.first[0].data)[0];
+    return static_cast<int64_t>(first - first_key_of((message.meta.receiver - 8) / 2));
+  }
+  if (handling.command != DEFAULT || static_cast<size_t>(handling.type) >= sizeof BYTES / sizeof *BYTES) return -1;
+  return static_cast<int64_t>(message.data.first[1].size / BYTES[handling.type]);
+}
+
+// Tells once which parameter of MXNet a wire key holds a slice of, and how long that is.
 void note_key(int64_t wire_key, const PsMessage& message) {
   static std::atomic<bool> told[1 << 14];
   if (running.key == 0 || wire_key >= (1 << 14) || told[wire_key].exchange(true)) return;
   char json[160];
-  snprintf(json, sizeof json, "{\"wire_key_id\": %lld, \"parameter_id\": %lld, \"value_bytes\": %zu}",
-           static_cast<long long>(wire_key), static_cast<long long>(running.key), message.data.first[1].size);
+  snprintf(json, sizeof json, "{\"wire_key_id\": %lld, \"parameter_id\": %lld, \"elements\": %lld}",
+           static_cast<long long>(wire_key), static_cast<long long>(running.key), static_cast<long long>(elements_of(message)));
   note("wire_key", json);
 }
 

@@ -61,6 +61,7 @@ struct Connection {
   int from = 0, to = 0;  // ps-lite ids, 0 while unknown
 };
 std::atomic<Connection*> connections[MOST_FILES];
+std::atomic<int64_t> unseen{0};  // messages that were handed over and not seen to leave
 
 ssize_t (*real_receive)(int, void*, size_t, int);
 ssize_t (*real_send)(int, const void*, size_t, int);
@@ -159,6 +160,21 @@ void write_sent(Peer& peer, const Outgoing& message, int64_t first_ns, int64_t l
   sent_on(ring, row);
 }
 
+// What was handed over for this peer and not seen to leave. For the one thread that takes from its line.
+int64_t write_handed_over(Peer& peer) {
+  int64_t count = 0;
+  for (Outgoing message; peer.sending.pop(&message); ++count) sent(message.row);
+  return count;
+}
+
+// A stream that cannot be followed: from here on the peer's messages have the times of their handing over.
+void fall_back(Connection& connection, int file) {
+  if (connection.to == 0) connection.to = peer_at_other_end(file);
+  Peer* peer = peer_of(connection.to, false);
+  if (peer == nullptr || !peer->seen.exchange(false)) return;
+  unseen += write_handed_over(*peer);
+}
+
 void bytes_left(Connection& connection, int file, const Stream::Message& message) {
   if (connection.to == 0) connection.to = peer_at_other_end(file);
   Peer* peer = peer_of(connection.to, false);
@@ -166,8 +182,9 @@ void bytes_left(Connection& connection, int file, const Stream::Message& message
   Outgoing next;
   if (!peer->sending.pop(&next)) return;
   if (next.bytes != message.bytes) {
-    peer->seen = false;
     sent(next.row);
+    unseen += 1;
+    fall_back(connection, file);
     return;
   }
   write_sent(*peer, next, message.first_ns, message.last_ns);
@@ -184,6 +201,7 @@ ssize_t send_bytes(int file, const void* buffer, size_t size, int flags) {
   if (Connection* connection = connection_of(file)) {
     connection->out.feed(static_cast<const char*>(buffer), static_cast<size_t>(count), start, end,
                          [&](const Stream::Message& message) { bytes_left(*connection, file, message); });
+    if (!connection->out.is_zmtp()) fall_back(*connection, file);
   }
   errno = error;
   return count;
@@ -250,16 +268,10 @@ void received_from(int peer_ps_id, const HalfRow& row) {
 }
 
 void write_unseen() {
-  int64_t count = 0;
   for (std::atomic<Peer*>& place : peers) {
-    Peer* peer = place.load();
-    Outgoing message;
-    while (peer != nullptr && peer->sending.pop(&message)) {
-      sent(message.row);
-      count += 1;
-    }
+    if (Peer* peer = place.load()) unseen += write_handed_over(*peer);
   }
-  if (count > 0) note("sent_unseen", std::to_string(count).c_str());
+  if (unseen > 0) note("sent_unseen", std::to_string(unseen).c_str());
 }
 
 }  // namespace breakdown

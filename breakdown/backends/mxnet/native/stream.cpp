@@ -6,6 +6,9 @@ namespace breakdown {
 
 namespace {
 constexpr size_t GREETING_BYTES = 64;
+#ifndef BREAKDOWN_ZMTP_VERSION  // set by the test of what happens with another protocol
+#define BREAKDOWN_ZMTP_VERSION 3
+#endif
 enum Flags { MORE = 1, LONG = 2, COMMAND = 4 };
 }  // namespace
 
@@ -13,7 +16,7 @@ void Stream::take(unsigned char byte) {
   switch (state_) {
     case GREETING: {  // a signature FF ... 7F, then the version, then what does not matter here
       size_t at = GREETING_BYTES - left_;
-      bool fits = at == 0 ? byte == 0xFF : at == 9 ? byte == 0x7F : at == 10 ? byte >= 3 : true;
+      bool fits = at == 0 ? byte == 0xFF : at == 9 ? byte == 0x7F : at == 10 ? byte >= BREAKDOWN_ZMTP_VERSION : true;
       state_ = !fits ? NOT_ZMTP : --left_ == 0 ? FLAGS : GREETING;
       break;
     }

@@ -16,6 +16,8 @@
 #include <vector>
 
 #include "file.h"
+#include "sampled.h"
+#include "signals.h"
 
 namespace breakdown {
 
@@ -75,6 +77,7 @@ pthread_t flusher;
 pthread_mutex_t wake_lock = PTHREAD_MUTEX_INITIALIZER;
 pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
 bool stopping = false;
+std::atomic<bool> flusher_runs{false};
 void (*last_words)() = nullptr;
 
 bool has_base(const Ring& ring, const char* base) {
@@ -113,6 +116,7 @@ Ring* new_ring(const char* wanted) {
   Ring* ring = used_ring(wanted);
   if (ring == nullptr) ring = fresh_ring(wanted);
   pthread_mutex_unlock(&cold);
+  if (ring != nullptr) show_to_sampler(ring->name);
   return ring;
 }
 
@@ -226,7 +230,20 @@ bool any_ring_filling() {
   return false;
 }
 
+// The last words are those of a process that may go on: calls that were recording when the end came are let out first.
+void finish() {
+  constexpr useconds_t WAY_OUT_US = 2000;
+  recording_on.store(false);
+  usleep(WAY_OUT_US);
+  if (last_words != nullptr) last_words();
+  flush();
+  uint64_t lost = 0;
+  for (Ring* ring = rings.load(); ring != nullptr; ring = ring->next) lost += ring->lost.load();
+  file->finish(lost);
+}
+
 void* flush_until_stopped(void*) {
+  call_thread("recorder");
   file->set_cost(cost_ns_per_span());
   int64_t due_ns = now_ns() + FLUSH_INTERVAL_MS * 1000000ll;
   for (bool stop = false; !stop;) {
@@ -237,24 +254,26 @@ void* flush_until_stopped(void*) {
     until.tv_nsec %= 1000000000l;
     pthread_mutex_lock(&wake_lock);
     if (!stopping) pthread_cond_timedwait(&wake, &wake_lock, &until);
-    stop = stopping;
+    stop = stopping || ending_signal() != 0;
     pthread_mutex_unlock(&wake_lock);
-    if (stop || now_ns() >= due_ns || any_ring_filling()) {
+    if (!stop && (now_ns() >= due_ns || any_ring_filling())) {
       flush();
       due_ns = now_ns() + FLUSH_INTERVAL_MS * 1000000ll;
     }
   }
-  uint64_t lost = 0;
-  for (Ring* ring = rings.load(); ring != nullptr; ring = ring->next) lost += ring->lost.load();
-  file->finish(lost);
+  finish();
+  if (ending_signal() != 0) end_by_signal();
   return nullptr;
 }
 
-void stop_in_child() { recording_on.store(false); }
+void stop_in_child() {
+  recording_on.store(false);
+  flusher_runs.store(false);
+  leave_signals_alone();
+}
 
 __attribute__((destructor)) void stop_recording() {
-  if (!recording_on.exchange(false)) return;
-  if (last_words != nullptr) last_words();
+  if (!flusher_runs.exchange(false)) return;
   pthread_mutex_lock(&wake_lock);
   stopping = true;
   pthread_cond_signal(&wake);
@@ -343,7 +362,9 @@ bool start_recording(const char* folder, int64_t run) {
   pthread_sigmask(SIG_SETMASK, &all, &before);  // the program's signal handlers must not run on the flusher
   bool started = pthread_create(&flusher, nullptr, flush_until_stopped, nullptr) == 0;
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  flusher_runs.store(started);
   recording_on.store(started);
+  if (started) end_well_on_signals();
   return started;
 }
 
@@ -351,3 +372,11 @@ bool start_recording(const char* folder, int64_t run) {
 
 // For the program that is traced: ctypes.CDLL(None).breakdown_step(ctypes.c_int64(step)).
 extern "C" __attribute__((visibility("default"))) void breakdown_step(int64_t step) { breakdown::step_now.store(step); }
+
+// Nothing is recorded until the next call with 0. Only at a moment at which no work and no message is under way.
+extern "C" __attribute__((visibility("default"))) void breakdown_pause(int paused) {
+  if (breakdown::flusher_runs) breakdown::recording_on.store(paused == 0);
+}
+
+// Before a program leaves without its exit handlers (`os._exit`): writes all that was recorded, and closes the file.
+extern "C" __attribute__((visibility("default"))) void breakdown_stop() { breakdown::stop_recording(); }

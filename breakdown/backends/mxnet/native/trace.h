@@ -2,7 +2,7 @@
 //
 // Hot path: a row is copied into a ring of its own thread: no lock, no allocation, no system call. A flusher thread writes
 // what is there twice a second, so a process that is killed loses at most its last second. When a ring is full, or the disk,
-// rows are counted as lost and the program goes on.
+// rows are counted as lost and the program goes on. The end of the process, or `breakdown_stop`, closes the file.
 #pragma once
 
 #include <cstddef>
@@ -56,7 +56,7 @@ void received_on(Ring* ring, const HalfRow& row);
 // A fact beside the rows; `json` is the value. May allocate: not for the hot path.
 void note(const char* name, const char* json);
 
-// Called once, before the last flush, on the thread that ends the process.
+// Called once, before the last flush, on a thread of the recorder's own.
 void at_end(void (*write)());
 
 // Who this process is. Until it is known the file has a temporary name that no reader picks up.

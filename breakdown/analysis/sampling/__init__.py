@@ -1,0 +1,1 @@
+"""What py-spy saw, mapped to stages and put beside what was recorded."""

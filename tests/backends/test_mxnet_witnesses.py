@@ -1,0 +1,195 @@
+"""Real MXNet runs, checked against witnesses that know nothing of the trace: the kernel, the user's own clock, py-spy."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mxnet_home import mxnet_home
+
+from breakdown.analysis.sampling.compare import sampled_roles
+from breakdown.analysis.sampling.findings import RoleSamples, ThreadSamples
+from breakdown.launch import sampling
+from breakdown.model.identity import Node, Role
+from breakdown.model.stages import Op, Stage
+from breakdown.store.folder import ExperimentFolder
+from breakdown.store.tables import Tables, load
+
+pytestmark = pytest.mark.e2e
+
+PER_CENT = 0.01
+POINTS = 0.05
+
+HEADERS_BYTES = 14 + 20 + 32
+"""Of a packet on the loopback interface, as the kernel counts it: Ethernet, IP, TCP with time stamps."""
+
+ZMTP_BYTES = 9
+"""What ZeroMQ's protocol puts in front of each part of a message, at most."""
+
+PARTS = 4
+"""Of a message of ps-lite, at most: head, keys, values, lengths."""
+
+
+def breakdown(folder: Path, *arguments: object, around: tuple[str, ...] = (), **env: str) -> str:
+    """Runs the command line to its end; what it printed."""
+    command = [*around, sys.executable, "-W", "ignore", "-m", "breakdown.cli", *map(str, arguments)]
+    done = subprocess.run(
+        command, cwd=folder, env={**os.environ, **env}, capture_output=True, text=True, timeout=110, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def experiment(folder: Path, cell: str) -> Path:
+    path = folder / "trial.yaml"
+    path.write_text(f"name: trial\nrepetitions: 1\ninclude:\n  - {{backend: mxnet, workload: mlp, {cell}}}\n")
+    return path
+
+
+def only_cell(output: Path) -> Tables:
+    experiment = ExperimentFolder(output)
+    (name,) = experiment.read()["cells"]
+    return load(experiment.path / name)
+
+
+def own_network() -> tuple[str, ...]:
+    """What runs a command in a network namespace that ends with it, and prints its interfaces' counters at the end."""
+    if shutil.which("unshare") is None or shutil.which("ip") is None:
+        pytest.skip("needs unshare (util-linux) and ip (iproute2)")
+    unshare = ["unshare", "--net", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+    tried = subprocess.run([*unshare, "true"], capture_output=True, text=True, timeout=10, check=False)
+    if tried.returncode:
+        pytest.skip(f"no network namespace can be made here: {tried.stderr.strip()}")
+    return (*unshare, "sh", "-c", 'ip link set lo up && "$@" && cat /proc/net/dev', "sh")
+
+
+def test_the_kernel_counted_the_bytes_that_the_trace_has(tmp_path: Path) -> None:
+    """On the loopback interface of a namespace in which nothing else runs."""
+    mxnet_home()
+    network = own_network()
+    file = experiment(
+        tmp_path,
+        "kvstore: dist_sync, servers: 2, workers: 2, steps: 12, warmup_steps: 2, batch_size: 8, "
+        "workload_options: {features: 512, hidden: 512, layers: 2}",
+    )
+    said = breakdown(tmp_path, "run", file, "--output", tmp_path / "out", around=network)
+    (counters,) = (line.split() for line in said.splitlines() if line.split()[:1] == ["lo:"])
+    counted, packets = int(counters[1]), int(counters[2])
+    on_the_wire = counted - packets * HEADERS_BYTES
+    tables = only_cell(tmp_path / "out")
+    traced = int(tables.messages["size_bytes"].sum())
+    assert traced > 20e6
+    assert on_the_wire == pytest.approx(traced, rel=PER_CENT)
+    # With the layers that size_bytes leaves out, it is exact but for handshakes and heartbeats.
+    traffic = [value for notes in tables.notes["0"].values() for name, value in notes if name == "zmq_traffic"]
+    assert len(traffic) == 5
+    in_zeromq = sum(one["sent_bytes"] for one in traffic)
+    framing = PARTS * ZMTP_BYTES * sum(one["sent"] for one in traffic)
+    assert traced < in_zeromq <= on_the_wire * (1 + PER_CENT / 10)
+    assert on_the_wire <= (in_zeromq + framing) * (1 + PER_CENT / 10)
+
+
+TIMED = """
+import json, os, sys, time
+import mxnet as mx
+from mxnet import autograd, gluon
+kv = mx.kv.create(sys.argv[1])
+net = gluon.nn.HybridSequential()
+net.add(gluon.nn.Dense(512, activation="relu", in_units=256), gluon.nn.Dense(10, in_units=512))
+net.initialize()
+trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.1}, kvstore=kv)
+loss_of = gluon.loss.SoftmaxCrossEntropyLoss()
+x, y = mx.nd.ones((64, 256)), mx.nd.zeros((64,))
+took = []
+for _ in range(120):
+    begin = time.time()
+    with autograd.record():
+        loss = loss_of(net(x), y)
+    loss.backward()
+    trainer.step(64)
+    loss.asnumpy()
+    took.append(time.time() - begin)
+with open("took-{}.json".format(kv.rank), "w") as file:
+    json.dump(took, file)
+"""
+
+LAUNCH = """
+export DMLC_NUM_SERVER=1 DMLC_NUM_WORKER=2 DMLC_NODE_HOST=127.0.0.1 DMLC_PS_ROOT_URI=127.0.0.1 DMLC_PS_ROOT_PORT=$ROOT
+DMLC_ROLE=scheduler $PY -c 'import mxnet' &
+DMLC_ROLE=server $PY -c 'import mxnet' &
+DMLC_ROLE=worker $PY script.py dist_sync &
+DMLC_ROLE=worker $PY script.py dist_sync
+wait
+"""
+
+
+@pytest.mark.parametrize("store", ["local", "dist_sync"])
+def test_the_users_own_timer_says_the_same(tmp_path: Path, store: str) -> None:
+    """A script that times the body of its loop by itself, and knows nothing of the tool that runs it."""
+    import socket
+
+    python = str(mxnet_home().python)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        root = str(probe.getsockname()[1])
+    (tmp_path / "script.py").write_text(TIMED)
+    (tmp_path / "launch.sh").write_text(LAUNCH)
+    command = [python, "script.py", "local"] if store == "local" else ["bash", "launch.sh"]
+    env = {"PY": python, "ROOT": root, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    breakdown(tmp_path, "trace", "mxnet", "--warmup-steps", 10, "--output", "out", "--", *command, **env)
+    steps = load(tmp_path / "out" / "command").steps
+    ranks = (0,) if store == "local" else (0, 1)
+    for rank in ranks:
+        own = steps[(steps["rank"] == rank) & ~steps["warm_up"]]
+        took = json.loads((tmp_path / f"took-{rank}.json").read_text())
+        assert len(own) == len(took) - 10
+        traced_s = (own["end_ns"] - own["start_ns"]).sum() / 1e9
+        assert traced_s == pytest.approx(sum(took[10:]), rel=PER_CENT)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> RoleSamples:
+    """A server with two keys that take it many ms each, sampled: so no work is over before py-spy has stopped its thread."""
+    mxnet_home()
+    if sampling.program() is None:
+        pytest.skip("py-spy is not installed")
+    folder = tmp_path_factory.mktemp("sampled")
+    file = experiment(
+        folder,
+        "kvstore: dist_sync, servers: 1, workers: 2, steps: 25, warmup_steps: 2, batch_size: 2, "
+        "workload_options: {features: 4096, hidden: 4096, layers: 1}",
+    )
+    breakdown(folder, "run", file, "--output", folder / "out", "--sample")
+    tables = only_cell(folder / "out")
+    assert tables.cell["runs"][0]["warnings"] == []
+    (found,) = (role for role in sampled_roles(tables) if role.node == Node(Role.SERVER, 0))
+    return found
+
+
+def thread(role: RoleSamples, name: str) -> ThreadSamples:
+    return next(thread for thread in role.threads if thread.name == name)
+
+
+def test_py_spy_saw_the_servers_engine_sum_update_and_sleep_as_long_as_traced(server: RoleSamples) -> None:
+    shares = {(share.stage, share.op): share for share in thread(server, "engine").shares}
+    for what in ((Stage.AGGREGATE, Op.SUM), (Stage.AGGREGATE, Op.UPDATE), (None, "")):
+        share = shares[what]
+        assert share.traced is not None
+        assert share.sampled == pytest.approx(share.traced, abs=POINTS), what
+    assert shares[Stage.AGGREGATE, Op.UPDATE].traced > POINTS  # else 0 would do too
+    assert shares[Stage.AGGREGATE, Op.SUM].sampled > 0
+
+
+def test_py_spy_saw_the_servers_updater_as_long_as_traced(server: RoleSamples) -> None:
+    shares = {(share.stage, share.op): share for share in thread(server, "main").shares}
+    for what in ((Stage.AGGREGATE, Op.UPDATE), (None, "")):
+        assert shares[what].sampled == pytest.approx(shares[what].traced, abs=POINTS), what
+
+
+def test_py_spy_sees_the_threads_that_python_did_not_start(server: RoleSamples) -> None:
+    assert {"main", "engine", "customer"} <= {thread.name for thread in server.threads if thread.compared}
+    assert any(thread.name.startswith("io") and not thread.compared for thread in server.threads)
