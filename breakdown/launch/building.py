@@ -72,7 +72,8 @@ def library(compiler: str, sources: Sequence[Path], output: Path) -> None:
     """Compiles and links all at once: a program that has the old library loaded keeps it."""
     new = output.with_name(f".{output.name}.new")
     compiled = [str(source) for source in sources if source.suffix == ".cpp"]
-    _run([compiler, *FLAGS, "-o", str(new), *compiled, "-ldl"], f"{compiler}, compiling {sources[0].parent}")
+    folders = [f"-I{folder}" for folder in dict.fromkeys(source.parent for source in sources)]  # of the headers
+    _run([compiler, *FLAGS, *folders, "-o", str(new), *compiled, "-ldl"], f"{compiler}, compiling {sources[0].parent}")
     new.replace(output)
 
 

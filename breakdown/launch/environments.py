@@ -2,7 +2,8 @@
 
 An environment lies in `<prefix of this Python>/envs/<name>`, or in `$BREAKDOWN_ENVS/<name>`. Its file `ready.json` is
 written last and says what it was made from, so one whose making was cut short counts as missing. Where the framework's
-backend has native sources (`backends/<name>/native/*.cpp`), they are compiled into it. Its folder `injected` holds a link to
+backend has native sources (`backends/<name>/native/*.cpp`), they are compiled into it, with those that all native recorders
+share (`backends/native`). Its folder `injected` holds a link to
 this package and nothing else: a PYTHONPATH that brings none of this Python's other packages along.
 """
 
@@ -43,16 +44,10 @@ class Recipe:
 
     @property
     def sources(self) -> tuple[Path, ...]:
-        """The native sources, their headers among them, sorted by name."""
-        found = (_PACKAGE / "backends" / self.name / "native").glob("*")
-        return tuple(sorted(path for path in found if path.suffix in (".cpp", ".h")))
-
-    @property
-    def shared(self) -> tuple[Path, ...]:
-        """Sources of another backend that these include."""
-        folder = _PACKAGE / "backends" / "mxnet" / "native"
-        names = (f"{name}.{ending}" for name in ("file", "patch", "trace") for ending in ("cpp", "h"))
-        return tuple(folder / name for name in names) if self.name == "tensorflow" else ()
+        """The native sources, their headers among them: the backend's own, then those that all share; sorted by name."""
+        backends = _PACKAGE / "backends"
+        folders = (backends / self.name / "native", backends / "native")
+        return tuple(path for folder in folders for path in sorted(folder.glob("*")) if path.suffix in (".cpp", ".h"))
 
 
 RECIPES: Mapping[str, Recipe] = {
@@ -142,7 +137,7 @@ def _wanted(recipe: Recipe) -> dict[str, str]:
     """What an environment that is up to date was made from."""
     return {
         "requirements": _hash(recipe.requirements),
-        "native": _hash(*recipe.sources, *recipe.shared),
+        "native": _hash(*recipe.sources),
         "package": str(_PACKAGE),
     }
 

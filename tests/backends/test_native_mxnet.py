@@ -24,6 +24,7 @@ from breakdown.model.stages import Op, Stage
 from breakdown.record import tracefile
 from breakdown.record.layout import HEAD, MAGIC, Kind, head_check, padding_bytes, payload_bytes
 
+SHARED = Path(breakdown.backends.__file__).parent / "native"
 SOURCES = Path(breakdown.backends.mxnet.__file__).parent / "native"
 TIMEOUT_S = 100
 FIRST_OPERATION = 1 << 61  # ids of engine operations, each in its own process
@@ -102,8 +103,8 @@ def library() -> Path:
 
 def build(target: Path, *options: str) -> Path:
     """One that is compiled otherwise."""
-    sources = sorted(str(path) for path in SOURCES.glob("*.cpp"))
-    command = [building.compiler(), *building.FLAGS, *options, "-o", str(target), *sources, "-ldl"]
+    sources = sorted(str(path) for folder in (SOURCES, SHARED) for path in folder.glob("*.cpp"))
+    command = [building.compiler(), *building.FLAGS, f"-I{SHARED}", *options, "-o", str(target), *sources, "-ldl"]
     subprocess.run(command, check=True, timeout=TIMEOUT_S)
     return target
 

@@ -55,7 +55,7 @@ class Recorders:
 def main(arguments: List[str]) -> int:
     """Runs the role that the spec names, and closes its trace in all cases."""
     path, serves = Path(arguments[0]), SERVE in arguments[1:]
-    trace = Trace()
+    trace = Trace(tracing.stop)
     if serves:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # its main thread will wait for it
     else:

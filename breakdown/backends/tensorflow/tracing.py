@@ -55,4 +55,5 @@ def stop() -> None:
     global _library
     library, _library = _library, None
     if library is not None:
-        library.breakdown_end()
+        library.breakdown_activity(0)
+        library.breakdown_stop()

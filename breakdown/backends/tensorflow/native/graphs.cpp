@@ -1,6 +1,6 @@
 // The graph of every executor, as it will be run: the dependencies between operations that the trace has by name only. Each is
 // written once, as a note: a list of [name, type, inputs, tensor]; `tensor` is what a _Send or _Recv calls what it passes on.
-#include "../../mxnet/native/file.h"
+#include "file.h"
 #include "hooks.h"
 
 namespace breakdown {

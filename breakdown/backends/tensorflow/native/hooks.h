@@ -10,8 +10,8 @@
 #include <cstdint>
 #include <string>
 
-#include "../../mxnet/native/patch.h"
-#include "../../mxnet/native/trace.h"
+#include "patch.h"
+#include "trace.h"
 
 namespace breakdown {
 
@@ -22,8 +22,6 @@ extern const Group SOCKETS;    // gRPC's messages
 extern const Group GRAPHS;     // the graph of every executor
 extern const Group TENSORS;    // who asks for which tensor, encoding and decoding
 extern const Group MASTER;     // who asked for a step
-
-void end_recording();
 
 // From here on TraceMes are made, or not. Costs one store.
 void set_activity(bool on);

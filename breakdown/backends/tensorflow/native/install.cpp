@@ -6,7 +6,7 @@
 #include <pthread.h>
 #include <string>
 
-#include "../../mxnet/native/file.h"
+#include "file.h"
 #include "hooks.h"
 
 namespace breakdown {
@@ -75,10 +75,5 @@ __attribute__((visibility("default"))) int breakdown_install(const char* version
 
 // Whether what TensorFlow's threads do is recorded from here on; messages always are.
 __attribute__((visibility("default"))) void breakdown_activity(int on) { set_activity(on != 0); }
-
-__attribute__((visibility("default"))) void breakdown_end() {
-  set_activity(false);
-  end_recording();
-}
 
 }  // extern "C"

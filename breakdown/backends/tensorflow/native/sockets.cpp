@@ -8,7 +8,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-#include "../../mxnet/native/file.h"
+#include "file.h"
 #include "hooks.h"
 #include "http2.h"
 
