@@ -67,6 +67,18 @@ def test_the_path_goes_through_engine_network_and_server(measured: tuple[Tables,
     assert {str(place) for place in path["place"]} == {"worker-0", "worker-1", "server-0"}
 
 
+def test_operators_are_told_by_layer_in_both_passes(measured: tuple[Tables, Tables]) -> None:
+    layers = {"fc1", "fc2", "fc3"}
+    for tables in measured:
+        for op in ("FullyConnected", "_backward_FullyConnected"):
+            found = tables.spans[(tables.spans["op"] == op) & (tables.spans["role"] == "worker")]
+            assert set(found["key"]) == layers
+            assert found.groupby(["rank", "step"], observed=True)["key"].nunique().eq(len(layers)).all()
+        others = tables.spans[tables.spans["op"].isin(["_backward_pick", "_mul_scalar"])]  # of the loss: no layer's
+        assert len(others) > 0
+        assert set(others["key"]) <= {""}
+
+
 def test_a_single_node_only_computes(accounts: tuple[CellAccount, CellAccount]) -> None:
     used = {stage.stage for stage in accounts[0].finding.stages if stage.exposed_ns}
     assert used <= {Stage.INPUT, Stage.COMPUTE, Stage.OTHER}

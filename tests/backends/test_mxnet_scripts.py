@@ -112,6 +112,7 @@ mx.mod.Module(context=[mx.cpu()], symbol=out).fit(
     optimizer_params={"learning_rate": 0.1, "momentum": 0.9, "wd": 1e-4},
     batch_end_callback=[mx.callback.Speedometer(64, 4), end],
 )
+mx.nd.waitall()
 """
 
 # As tests/nightly/dist_sync_kvstore.py: push and pull by name, with or without compression.

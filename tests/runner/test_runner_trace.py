@@ -47,6 +47,7 @@ import mxnet as mx
 out = mx.sym.SoftmaxOutput(mx.sym.FullyConnected(mx.sym.Variable("data"), num_hidden=4, name="fc1"), name="softmax")
 batches = mx.io.NDArrayIter(mx.nd.ones((48, 8)), mx.nd.zeros((48,)), batch_size=4)
 mx.mod.Module(out).fit(batches, num_epoch=1, kvstore="dist_sync", optimizer_params={"learning_rate": 0.1})
+mx.nd.waitall()
 """
 
 BARE = """

@@ -153,6 +153,13 @@ bool manage_named(void* to, const void* from, int action) {
   return false;
 }
 
+// An operator of the program's own belongs to a layer; other work has been given its key by who asked for it.
+Work work_of(const char* operation) {
+  Work found = work;
+  if (found.op == OWN_WORK.op && found.key == OWN_WORK.key) found.key = layer_of(operation);
+  return found;
+}
+
 void push_sync(void* engine, Function* function, Context context, const Vector<void*>& reads, const Vector<void*>& writes,
                int property, int priority, const char* name) {
   Named* named = recording() && !broken && name != nullptr && function->manage != nullptr ? new (std::nothrow) Named : nullptr;
@@ -161,7 +168,7 @@ void push_sync(void* engine, Function* function, Context context, const Vector<v
   function->manage = nullptr;
   named->name = intern(name);
   named->step = current_step();
-  named->work = work;
+  named->work = work_of(name);
   Function wrapped{{named, nullptr}, manage_named, invoke_named};
   struct Owner {
     Function* function;
@@ -187,7 +194,7 @@ void push(void* engine, Operation* operation, Context context, int priority, boo
   bool for_sleeper = sleeper != nullptr && operation->wait;
   Pushing here{operation,
                {NO_REQUEST, now_ns(), 0, NO_REQUEST, current_step(),
-                intern(operation->name[0] != 0 ? operation->name : "unnamed"), work, for_sleeper ? sleeper : nullptr}};
+                intern(operation->name[0] != 0 ? operation->name : "unnamed"), work_of(operation->name), for_sleeper ? sleeper : nullptr}};
   if (for_sleeper) sleeper->pushed = true;
   // What is pushed from inside (a bulk that is flushed first) has its own place.
   Within<Pushing*> within(pushing, &here);

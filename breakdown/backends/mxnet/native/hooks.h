@@ -11,6 +11,7 @@ extern const Group MESSAGES;     // every message, both ends
 extern const Group SOCKETS;      // when their bytes went to the kernel and came from it
 extern const Group SERVER_SIDE;  // what the server's threads do between arrival and answer
 extern const Group WORKER_SIDE;  // what the worker's threads do around push and pull
+extern const Group LAYERS;       // which layer an operator is part of
 extern const Group ENGINE;       // every engine operation, its dependencies, and who waits for it
 extern const Group PYTHON_LOCK;  // in the _ctypes module of a server: how long the updater holds the interpreter's lock
 
@@ -48,6 +49,9 @@ class Within {
   T& variable_;
   T before_;
 };
+
+// The layer (an interned name) whose operator of this type this thread is pushing now; 0 for none.
+int64_t layer_of(const char* operation);
 
 // The request that this thread is working on, in a customer thread, or on its behalf in a server's main thread.
 extern thread_local int64_t request_at_work;

@@ -49,6 +49,7 @@ void install() {
   install_group(mxnet, MESSAGES);
   if (find_part_size(mxnet)) install_group(mxnet, SOCKETS);
   install_group(mxnet, ENGINE);
+  if (!server) install_group(mxnet, LAYERS);
   install_group(mxnet, WORKER_SIDE);
   if (server) {
     install_group(mxnet, SERVER_SIDE);

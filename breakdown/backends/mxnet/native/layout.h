@@ -77,6 +77,15 @@ struct Function {
 };
 static_assert(sizeof(Function) == 32);
 
+struct OperatorType {  // nnvm::Op
+  const char* name;
+};
+
+struct NodeAttributes {  // nnvm::NodeAttrs
+  const OperatorType* operation;
+  const char* name;
+};
+
 struct Operation {  // mxnet::engine::ThreadedOpr
   char function[32];
   Vector<void*> reads, writes;
