@@ -21,6 +21,7 @@ from breakdown.config import validate
 from breakdown.config.cell import Cell, Experiment
 from breakdown.errors import ConfigError
 from breakdown.model.identity import Node
+from breakdown.model.stages import Op
 from breakdown.runner import matrix
 from breakdown.runner.output import Existing
 from breakdown.runner.plan import check
@@ -183,7 +184,7 @@ def test_two_workers_in_step_learn_what_one_node_learns_from_both_batches(tmp_pa
         assert len(tables.steps) == 2 * 7
         np.testing.assert_allclose(losses(tables), losses(alone), rtol=1e-4)
         main = tables.spans[(tables.spans["thread"] == "main") & (tables.spans["role"] == "worker")]
-        assert {"load", "session.run"} <= set(main["op"])
+        assert {"load", "submit", Op.BLOCK} <= set(main["op"])  # the native recorder tells what lies in session.run
     assert len(set(losses(alone))) == 7
     assert alone.steps["samples"].unique().tolist() == [8]
     assert alone.steps["warm_up"].tolist() == [True] + [False] * 6
