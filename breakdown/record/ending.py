@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from contextlib import suppress
 from typing import Callable, NoReturn, Optional, Protocol
 
@@ -34,6 +35,27 @@ class Trace:
             if self.recorder is not None:
                 self.recorder.close()
                 self.recorder = None
+
+    def close_after(self, work: Callable[[], None], name: str) -> int:
+        """Does a process's work and closes the recorder in all cases. Gives its exit code: 0 done; 1 failed.
+
+        The reason goes to stderr, behind the process's `name` where it is one of ours.
+        """
+        code = 1
+        try:
+            work()
+            code = 0
+        except BreakdownError as error:
+            say(f"{name}: {error}")
+        except Exception:
+            with suppress(OSError):
+                traceback.print_exc()
+        try:
+            self.close()
+        except BreakdownError as error:
+            say(f"{name}: {error}")
+            code = 1
+        return code
 
     def close_on_sigterm(self) -> None:
         """A thread of its own takes the signal: it works while the main thread is deep in native code.

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import json
 import sys
-import traceback
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from breakdown.backends.api import RoleContext, ToolBackend
 from breakdown.config.cell import Cell
-from breakdown.errors import BreakdownError, RunError
+from breakdown.errors import RunError
 from breakdown.model.identity import Node, Role
 from breakdown.record.api import Recorder
-from breakdown.record.ending import Trace, leave, say
+from breakdown.record.ending import Trace, leave
 from breakdown.record.null import NullRecorder
 from breakdown.record.recorder import FileRecorder
 from breakdown.runner.implementation import backend
@@ -28,21 +26,7 @@ def main(arguments: list[str]) -> int:
     trace = Trace()
     trace.close_on_sigterm()
     spec_path = Path(arguments[0])
-    code = 1
-    try:
-        _run(_read(spec_path), trace)
-        code = 0
-    except BreakdownError as error:
-        say(f"{spec_path.stem}: {error}")
-    except Exception:
-        with suppress(OSError):
-            traceback.print_exc()
-    try:
-        trace.close()
-    except BreakdownError as error:
-        say(f"{spec_path.stem}: {error}")
-        code = 1
-    return code
+    return trace.close_after(lambda: _run(_read(spec_path), trace), spec_path.stem)
 
 
 def _run(spec: dict[str, Any], trace: Trace) -> None:

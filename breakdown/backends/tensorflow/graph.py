@@ -47,7 +47,7 @@ def train(cell: Mapping[str, Any], task: Task, rank: int, threads: int, recorder
     with v1.device(graph_placement(cell, rank)):
         graph = Graph(cell, task, rank)
     creator = (v1.train.ChiefSessionCreator if rank == 0 else Follower)(graph.scaffold, server.target, settings)
-    hooks = [*graph.hooks, *tracing.session_hooks(), End()]
+    hooks = [*graph.hooks, End()]
     with v1.train.MonitoredSession(creator, hooks) as session:
         _run(cell, task, rank, session, graph, recorder)
 

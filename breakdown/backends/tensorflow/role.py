@@ -10,8 +10,6 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import traceback
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Dict, List
 
@@ -20,7 +18,7 @@ from breakdown.backends.tensorflow.quiet import import_tensorflow
 from breakdown.errors import BreakdownError
 from breakdown.model.identity import Node, Role
 from breakdown.record.api import Recorder
-from breakdown.record.ending import Trace, leave, say
+from breakdown.record.ending import Trace, leave
 from breakdown.record.null import NullRecorder
 from breakdown.record.recorder import FileRecorder
 
@@ -60,21 +58,7 @@ def main(arguments: List[str]) -> int:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # its main thread will wait for it
     else:
         trace.close_on_sigterm()
-    code = 1
-    try:
-        _run(json.loads(path.read_text(encoding="utf-8")), serves, trace)
-        code = 0
-    except BreakdownError as error:
-        say(f"{path.stem}: {error}")
-    except Exception:
-        with suppress(OSError):
-            traceback.print_exc()
-    try:
-        trace.close()
-    except BreakdownError as error:
-        say(f"{path.stem}: {error}")
-        code = 1
-    return code
+    return trace.close_after(lambda: _run(json.loads(path.read_text(encoding="utf-8")), serves, trace), path.stem)
 
 
 def _run(spec: Dict[str, Any], serves: bool, trace: Trace) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from typing import Any, List, Optional
+from typing import Optional
 
 from breakdown.model.identity import Node
 from breakdown.record.api import Recorder
@@ -37,11 +37,6 @@ def start(node: Node, run: int, folder: str, recorder: Recorder) -> None:
         _library = library
     except (OSError, AttributeError) as error:
         recorder.note("warning", f"what TensorFlow does within a step is not recorded: {error}")
-
-
-def session_hooks() -> List[Any]:
-    """The tf.compat.v1.train.SessionRunHooks that a graph-mode worker gives to its session: none are needed."""
-    return []
 
 
 def step(number: int, worker: int) -> None:
