@@ -109,11 +109,15 @@ def read(tables: Tables) -> Rows:
     wire_end = np.where(received.known, received.end_ns, np.where(sent.known, sent.end_ns, 0))
     wire_start = np.where(sent.known, sent.start_ns, np.where(received.known, received.start_ns, wire_end))
     op = ops.of(spans["op"])
-    leg = _legs_of_spans(node >> 16, (op == ops.code(Op.DECODE)) | (op == ops.code(Op.BLOCK)))
+    far = direction == int(Direction.REPLY)
+    servers = np.full(len(requesters) + 1, NONE, dtype=place.dtype)  # by request: where it is carried out
+    servers[asked[~far]] = receiver_place[~far]
+    servers[NONE] = NONE  # the last entry
+    at_server = np.where(servers[request] == NONE, node >> 16 != int(Role.WORKER), place == servers[request])
+    leg = _legs_of_spans(at_server, (op == ops.code(Op.DECODE)) | (op == ops.code(Op.BLOCK)))
     if operation.any():  # their records are all of one place, whatever they are called
         of_operation = np.append(operation, False)
         leg[of_operation[request] | of_operation[cause] & (op == ops.code(Op.BLOCK))] = AT_ASKER
-    far = direction == int(Direction.REPLY)
     wires = len(messages)
     end_ns = np.concatenate((integers(spans["end_ns"]), wire_end))
     return Rows(
@@ -151,10 +155,9 @@ def _node_codes(table: pd.DataFrame, role: str, rank: str) -> Ints:
     return (labels(table[role], ROLES).astype(np.int32) << 16) | table[rank].to_numpy().astype(np.int32)
 
 
-def _legs_of_spans(role: Ints, of_answer: NDArray[np.bool_]) -> Ints:
+def _legs_of_spans(at_server: NDArray[np.bool_], of_answer: NDArray[np.bool_]) -> Ints:
     """A worker's decoding and sleeping belong to the answer, all else that it does to the asking."""
-    leg = np.where(of_answer, AT_ANSWERED, AT_ASKER)
-    return np.where(role == int(Role.WORKER), leg, AT_SERVER).astype(np.int8)
+    return np.where(at_server, AT_SERVER, np.where(of_answer, AT_ANSWERED, AT_ASKER)).astype(np.int8)
 
 
 def _requests(*columns: tuple[Ints, Long]) -> tuple[list[Ints], Ints, Ints, NDArray[np.bool_]]:

@@ -15,7 +15,7 @@ SOURCE = HERE.parent.parent / "breakdown" / "backends" / "tensorflow" / "native"
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 8, 9
 END_STREAM, END_HEADERS, PADDED, PRIORITY = 1, 4, 8, 32
-START_BYTES = 512
+START_BYTES = 2048
 WHOLE = 1 << 20
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")

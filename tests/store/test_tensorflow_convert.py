@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
+from tensorflow_rows import converted, did, halves, only
 
 from breakdown.model.identity import Node, Role, is_operation, requester
 from breakdown.model.invariants import violations
 from breakdown.model.records import Direction, Message, Span, Verb
-from breakdown.model.stages import Stage
-from breakdown.record.layout import Kind
-from breakdown.store.decode import Vocabulary
 from breakdown.store.tensorflow import calls
-from breakdown.store.tensorflow.convert import rows_of
 from breakdown.store.tensorflow.graphs import Graph
-from breakdown.store.tensorflow.raw import Activity, Half, Process
+from breakdown.store.tensorflow.raw import Process
 
 WORKER, SERVER = Node(Role.WORKER, 0), Node(Role.SERVER, 0)
 NUMBER, STEP = 4711, 3
@@ -34,63 +29,47 @@ SERVERS_GRAPH = Graph([
 ])  # fmt: skip
 
 
-def did(
-    kind: str, name: str, start: int, end: int, number: int = NUMBER, thread: str = "tf_Compute", **more: int
-) -> Activity:
-    return Activity(kind, name, number, thread, start, end, more.get("cause", 0), more.get("size", 0))
-
-
-def halves(
-    what: str, stream: int, size: int, reply: int, *times: tuple[int, int], ends: tuple[int, int]
-) -> tuple[list[Half], list[Half]]:
-    """(the client's, the server's) halves of a call: request sent, received, reply sent, received."""
-    asked, got, answered, had = times
-    client, server = ends
-    request = (Direction.REQUEST, what, NUMBER, size, stream)
-    answer = (Direction.REPLY, "", 0, reply, stream)
-    return (
-        [Half(True, *request, client, *asked), Half(False, *answer, client, *had)],
-        [Half(False, *request, server, *got), Half(True, *answer, server, *answered)],
-    )
-
-
 def recorded() -> list[Process]:
     """The server's graph is told to run; the weight is pulled, the gradient pushed and applied."""
-    run = halves("RunGraph", 1, 60, 2, (1100, 1110), (1120, 1120), (1910, 1920), (1930, 1930), ends=(1, 1))
-    pull = halves(f"RecvTensor {PULL}", 3, 150, 4000, (1160, 1170), (1180, 1180), (1230, 1300), (1310, 1340), ends=(1, 1))
-    push = halves(f"RecvTensor {PUSH}", 1, 150, 4000, (1210, 1215), (1220, 1220), (1660, 1750), (1670, 1760), ends=(2, 2))
+    run = halves("RunGraph", NUMBER, 1, 60, 2, (1100, 1110), (1120, 1120), (1910, 1920), (1930, 1930), ends=(1, 1))
+    pull = halves(
+        f"RecvTensor {PULL}", NUMBER, 3, 150, 4000, (1160, 1170), (1180, 1180), (1230, 1300), (1310, 1340), ends=(1, 1)
+    )
+    push = halves(
+        f"RecvTensor {PUSH}", NUMBER, 1, 150, 4000, (1210, 1215), (1220, 1220), (1660, 1750), (1670, 1760), ends=(2, 2)
+    )
     worker = [
-        did("run", "", 1060, 1980, thread="master", cause=STEP, size=1040),
-        did("partitions", "", 1070, 1960, thread="master"),
-        did("other", "RunGraph", 1080, 1140, thread="master"),
-        did("process", "", 1145, 1175),
-        did("start", "w_R:_Recv", 1150, 1174),
-        did("ask", PULL, 1155, 1172),
-        did("decode", PULL, 1345, 1390, thread="poller"),
-        did("done", "w_R:_Recv", 1395, 1396, thread="poller"),
-        did("process", "", 1400, 1800),
+        did("run", "", 1060, 1980, NUMBER, thread="master", cause=STEP, size=1040),
+        did("partitions", "", 1070, 1960, NUMBER, thread="master"),
+        did("other", "RunGraph", 1080, 1140, NUMBER, thread="master"),
+        did("process", "", 1145, 1175, NUMBER),
+        did("start", "w_R:_Recv", 1150, 1174, NUMBER),
+        did("ask", PULL, 1155, 1172, NUMBER),
+        did("decode", PULL, 1345, 1390, NUMBER, thread="poller"),
+        did("done", "w_R:_Recv", 1395, 1396, NUMBER, thread="poller"),
+        did("process", "", 1400, 1800, NUMBER),
         did("kernel", "loss:Mean", 1410, 1500, 0),
         did("kernel", "_send_loss_0:_Send", 1505, 1510, 0),
         did("kernel", "g:Mul", 1520, 1640, 0),
         did("kernel", "g_S:_Send", 1645, 1790, 0),
-        did("take", PUSH, 1225, 1240, thread="handler"),
-        did("encode", PUSH, 1650, 1655),
+        did("take", PUSH, 1225, 1240, NUMBER, thread="handler"),
+        did("encode", PUSH, 1650, 1655, NUMBER),
     ]
     server = [
-        did("other", "RunGraph", 1125, 1135),
-        did("process", "", 1140, 1160),
+        did("other", "RunGraph", 1125, 1135, NUMBER),
+        did("process", "", 1140, 1160, NUMBER),
         did("kernel", "read:ReadVariableOp", 1142, 1150, 0),
         did("kernel", "w_S:_Send", 1151, 1158, 0),
-        did("process", "", 1165, 1205),
-        did("start", "g_R:_Recv", 1190, 1204),
-        did("ask", PUSH, 1195, 1203),
-        did("take", PULL, 1215, 1228),
-        did("encode", PULL, 1220, 1226),
-        did("decode", PUSH, 1770, 1800, thread="poller"),
-        did("done", "g_R:_Recv", 1805, 1806, thread="poller"),
-        did("process", "", 1810, 1890),
+        did("process", "", 1165, 1205, NUMBER),
+        did("start", "g_R:_Recv", 1190, 1204, NUMBER),
+        did("ask", PUSH, 1195, 1203, NUMBER),
+        did("take", PULL, 1215, 1228, NUMBER),
+        did("encode", PULL, 1220, 1226, NUMBER),
+        did("decode", PUSH, 1770, 1800, NUMBER, thread="poller"),
+        did("done", "g_R:_Recv", 1805, 1806, NUMBER, thread="poller"),
+        did("process", "", 1810, 1890, NUMBER),
         did("kernel", "apply:ResourceApplyGradientDescent", 1815, 1880, 0),
-        did("other", "RunGraphDone", 1895, 1905),
+        did("other", "RunGraphDone", 1895, 1905, NUMBER),
     ]
     return [
         Process(WORKER, tuple(worker), (*run[0], *pull[0], *push[1]), (WORKERS_GRAPH,), {1: TO_SERVER, 2: TO_WORKER[::-1]}),
@@ -100,37 +79,7 @@ def recorded() -> list[Process]:
 
 @pytest.fixture(scope="module")
 def rows() -> tuple[list[Span], list[Message]]:
-    vocabulary = Vocabulary()
-    by_node = rows_of(recorded(), vocabulary)
-    texts = list(vocabulary._codes)
-    spans: list[Span] = []
-    ends: dict[tuple[int, int], dict[str, Any]] = {}
-    for node, kinds in by_node.items():
-        table = kinds[Kind.SPAN].columns
-        for at in range(kinds[Kind.SPAN].count):
-            one = {name: int(values[at]) for name, values in table.items()}
-            spans.append(
-                Span(0, node, texts[one["thread"]], one["step"], Stage(one["stage"]), texts[one["op"]], one["start_ns"],
-                     one["end_ns"], texts[one["key"]], one["size_bytes"], one["request_id"], one["cause_id"])
-            )  # fmt: skip
-        for kind in (Kind.SENT, Kind.RECEIVED):
-            table = kinds[kind].columns
-            for at in range(kinds[kind].count):
-                one = {name: int(values[at]) for name, values in table.items()}
-                end = ends.setdefault((one["request_id"], one["direction"]), one)
-                end[kind.name] = (node, texts[one["thread"]], one["start_ns"], one["end_ns"])
-    messages = [
-        Message(0, one["request_id"], Verb(one["verb"]), Direction(one["direction"]), one["SENT"][0], one["RECEIVED"][0],
-                texts[one["key"]], one["step"], one["size_bytes"], *one["SENT"][2:], *one["RECEIVED"][2:], one["SENT"][1],
-                one["RECEIVED"][1])
-        for one in ends.values()
-    ]  # fmt: skip
-    return spans, messages
-
-
-def only(spans: list[Span], **wanted: object) -> Span:
-    (found,) = [span for span in spans if all(getattr(span, name) == value for name, value in wanted.items())]
-    return found
+    return converted(recorded())
 
 
 def test_the_trace_is_sound(rows: tuple[list[Span], list[Message]]) -> None:

@@ -97,6 +97,26 @@ def test_the_forward_pass_is_what_the_fetched_value_needs() -> None:
     assert graph.forward == {"x", "loss", "_send_loss_0"}
 
 
+def test_of_a_function_what_comes_before_its_return_in_order_only_is_backward() -> None:
+    graph = Graph([["x", "MatMul", [], ""], ["update", "Mul", ["x"], ""], ["out", "_Retval", ["x", "^update"], ""]])
+    assert graph.forward == {"x", "out"}
+
+
+#  Adam, cut down: the gradient changes a momentum, and that the variable, which alone is sent
+FUNCTION = Graph([
+    ["rate", "_Arg", [], "2"], ["steps", "_Arg", [], "3"], ["v", "_Arg", [], "0"], ["m", "_Arg", [], "1"],
+    ["read", "ReadVariableOp", ["v"], ""], ["v_S", "_Send", ["read"], "edge_1_v"],
+    ["g_R", "_Recv", [], "edge_2_g"], ["add", "AssignAddVariableOp", ["m", "g_R"], ""],
+    ["momentum", "ReadVariableOp", ["m", "^add"], ""], ["lr", "ReadVariableOp", ["rate"], ""],
+    ["scaled", "Mul", ["momentum", "lr"], ""], ["sub", "AssignSubVariableOp", ["v", "scaled"], ""],
+    ["step_R", "_Recv", [], "edge_3_step"], ["count", "AssignVariableOp", ["steps", "step_R", "^sub"], ""],
+])  # fmt: skip
+
+
+def test_a_functions_tensor_is_read_from_an_argument_or_changes_one() -> None:
+    assert FUNCTION.arguments_of_tensors == {"edge_1_v": 0, "edge_2_g": 0, "edge_3_step": 3}
+
+
 def test_activities_within_each_other_are_made_flat() -> None:
     assert flat([(0, 100, "send"), (10, 20, "encode"), (20, 30, "more"), (120, 130, "next")]) == [
         (0, 10, "send"), (10, 20, "encode"), (20, 30, "more"), (30, 100, "send"), (120, 130, "next"),

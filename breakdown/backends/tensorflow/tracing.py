@@ -33,6 +33,7 @@ def start(node: Node, run: int, folder: str, recorder: Recorder) -> None:
         library = ctypes.CDLL(path)
         library.breakdown_install.argtypes = [ctypes.c_char_p, ctypes.c_char_p, *[ctypes.c_int64] * 3]
         library.breakdown_step.argtypes = [ctypes.c_int64]
+        library.breakdown_drive.argtypes = [ctypes.c_int64] * 2
         library.breakdown_install(tf.__version__.encode(), folder.encode(), run, int(node.role), node.rank)
         _library = library
     except (OSError, AttributeError) as error:
@@ -43,6 +44,7 @@ def step(number: int, worker: int) -> None:
     """Step `number` of worker `worker` begins in the calling thread."""
     if _library is not None:
         _library.breakdown_step(number)
+        _library.breakdown_drive(number, worker)
 
 
 def stop() -> None:

@@ -5,7 +5,8 @@ A message is known by its connection (both addresses), its direction and its HTT
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from breakdown.model.identity import Node
@@ -32,6 +33,11 @@ class Call:
     halves: dict[tuple[Direction, bool], Half] = field(default_factory=dict)
 
     @property
+    def what(self) -> str:
+        """Of an eager request its method and kind, such as "Enqueue operation"."""
+        return f"{self.method.removeprefix('Streaming')} {self.rendezvous}"
+
+    @property
     def tensor(self) -> str:
         """What the two graphs call the tensor that it asks for."""
         parts = self.rendezvous.split(";")
@@ -56,4 +62,30 @@ def join(processes: Iterable[Process]) -> list[Call]:
             if half.what:
                 call.method, _, call.rendezvous = half.what.partition(" ")
                 call.number = half.number
-    return sorted(calls.values(), key=lambda call: min(half.start_ns for half in call.halves.values()))
+    for together in _by_connection(calls).values():
+        _cut(together)
+    found = [call for call in calls.values() if call.halves]
+    return sorted(found, key=lambda call: min(half.start_ns for half in call.halves.values()))
+
+
+def _by_connection(calls: Mapping[_Key, Call]) -> Mapping[tuple[str, str], Sequence[Call]]:
+    found: dict[tuple[str, str], list[Call]] = defaultdict(list)
+    for (client, server, _), call in calls.items():
+        found[client, server].append(call)
+    return found
+
+
+def _cut(calls: Sequence[Call]) -> None:
+    """Takes out the last messages of a connection of which one end was not recorded: that process had stopped to record.
+
+    One that is followed by a message with both ends stays: it was lost.
+    """
+    for direction in Direction:
+        for sent in (True, False):
+            ends = [(call.halves[direction, sent], call) for call in calls if (direction, sent) in call.halves]
+            # Those that came at once are of one moment: of them the whole ones were first.
+            ends.sort(key=lambda end: (end[0].end_ns, (direction, not sent) not in end[1].halves), reverse=True)
+            for _, call in ends:
+                if (direction, not sent) in call.halves:
+                    break
+                del call.halves[direction, sent]

@@ -7,16 +7,22 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from breakdown.model.identity import Node
-from breakdown.model.stages import Stage
+from breakdown.model.stages import Op, Stage
 from breakdown.record.layout import Kind
 from breakdown.record.tracefile import TraceFile
 from breakdown.store.decode import Rows, Vocabulary
-from breakdown.store.tensorflow import calls, exchange, raw, work
+from breakdown.store.tensorflow import calls, exchange, raw, remote, work
 from breakdown.store.tensorflow.raw import Process
 from breakdown.store.tensorflow.run import Run
 
-CALL, SUBMIT = "session.run", "submit"
-"""What the program's own trace calls the call that holds a step, and what of it is the main thread's own work."""
+SUBMIT = "submit"
+MEANINGS = {
+    "session.run": (Stage.SERIALIZE, SUBMIT),
+    "train-step": (Stage.SERIALIZE, SUBMIT),
+    "read": (Stage.SERIALIZE, SUBMIT),
+    "take": (Stage.INPUT, "take"),  # the coordinator's next step is what a worker is given to work on
+}
+"""What is left of the calls that the program's own trace has of a step, once what lies within is known."""
 
 
 def convert(traces: Iterable[TraceFile], vocabulary: Vocabulary) -> Mapping[str, Mapping[Kind, Rows]]:
@@ -34,16 +40,25 @@ def rows_of(processes: Sequence[Process], vocabulary: Vocabulary) -> Mapping[Nod
     for own in run.parts.values():
         for part in own.values():
             work.write(run, part)
+    for function in run.eager.functions.values():
+        remote.write_function(run, function)
+        remote.write_waiting(run, function)
+    for drive, activity in run.eager.threads:
+        remote.write_thread(run, drive, activity)
     return {node: written.rows(vocabulary) for node, written in run.written.items()}
 
 
 def handing_over(rows: Mapping[Kind, Rows], vocabulary: Vocabulary) -> Mapping[Kind, Rows]:
-    """What is left of a main thread's call of `session.run`, beside its sleep until the step is done, is its own work."""
-    called, submit = vocabulary.codes((CALL, SUBMIT)).tolist()
+    """What is left of a main thread's calls into TensorFlow, beside what lies within and its sleep, is its own work.
+
+    In a step of which no sleep was found it stays unknown: it is not known then for how long it slept.
+    """
     spans = rows[Kind.SPAN]
-    mine = spans.columns["op"] == called
-    renamed = {
-        "op": np.where(mine, submit, spans.columns["op"]),
-        "stage": np.where(mine, int(Stage.SERIALIZE), spans.columns["stage"]),
-    }
-    return {**rows, Kind.SPAN: Rows({**spans.columns, **renamed}, spans.count, spans.left_out)}
+    op, stage, step = spans.columns["op"], spans.columns["stage"], spans.columns["step"]
+    slept = step[op == vocabulary.codes((Op.BLOCK,))[0]]
+    unknown = (stage == int(Stage.OTHER)) & np.isin(step, slept)
+    for call, (meaning, name) in MEANINGS.items():
+        code, new = vocabulary.codes((call, name)).tolist()
+        mine = unknown & (spans.columns["op"] == code)
+        op, stage = np.where(mine, new, op), np.where(mine, int(meaning), stage)
+    return {**rows, Kind.SPAN: Rows({**spans.columns, "op": op, "stage": stage}, spans.count, spans.left_out)}

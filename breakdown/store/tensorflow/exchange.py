@@ -6,6 +6,9 @@ a push  the asking: queue(cause: the operation that asks), request, queue, handl
         the data: queue(cause: the later of asking and sending), encode, queue, the message, queue, decode
 a part  queue(cause: the run), request, queue, hold(cause: its last operation), dispatch, queue, answer, queue;
         within it the operation `dispatch`, that its first operations wait for
+
+What the coordinator fetches from a worker is a pull: there the worker stands for the server. `remote` has what eager
+execution needs besides.
 """
 
 from __future__ import annotations
@@ -15,16 +18,17 @@ from dataclasses import replace
 from breakdown.model.identity import Node, Role
 from breakdown.model.records import Direction, Verb
 from breakdown.model.stages import Op, Stage
-from breakdown.record.layout import Kind
 from breakdown.store.messages import NO_STEP
-from breakdown.store.tensorflow import calls
+from breakdown.store.tensorflow import calls, remote
 from breakdown.store.tensorflow.calls import Call
 from breakdown.store.tensorflow.graphs import RECEIVE, SEND
+from breakdown.store.tensorflow.messages import DISPATCH, message, queued, stage_at
 from breakdown.store.tensorflow.raw import Activity
-from breakdown.store.tensorflow.run import ASK, DECODE, ENCODE, TAKE, Run
-from breakdown.store.tensorflow.written import End, What
+from breakdown.store.tensorflow.run import ASK, DECODE, ENCODE, FETCHED, TAKE, Run
+from breakdown.store.tensorflow.steps import COMPONENT
+from breakdown.store.tensorflow.written import What
 
-DISPATCH, HANDLE = "dispatch", "handle"
+HANDLE = "handle"
 
 _REQUEST, _REPLY = Direction.REQUEST, Direction.REPLY
 
@@ -33,27 +37,27 @@ def write(run: Run, call: Call) -> None:
     """Writes the rows of one call, in both processes."""
     if call.number and call.method == calls.RECV_TENSOR:
         (_push if call.client.role is Role.SERVER else _pull)(run, call)
-    elif call.number and call.method == calls.RUN_GRAPH:
-        _run_graph(run, call)
-    else:
+    elif call.number and call.method in (calls.RUN_GRAPH, COMPONENT):
+        _run_part(run, call)
+    elif not remote.write(run, call):
         what = What(Stage.OTHER, "", call.method, NO_STEP, run.request(call.client, 0, id(call)))
         for direction in Direction:
-            _message(run, call, direction, Verb.CONTROL, direction, what)
+            message(run, call, direction, Verb.CONTROL, direction, what)
 
 
 def _pull(run: Run, call: Call) -> None:
     worker, server = call.client, call.server
     what = _about(run, call, Stage.PULL, run.request(worker, call.number, "pull", call.rendezvous))
     _asked(run, call, what)
-    _message(run, call, _REQUEST, Verb.PULL, _REQUEST, what)
-    take = _handled(run, call, replace(what, stage=Stage.AGGREGATE))
+    message(run, call, _REQUEST, Verb.PULL, _REQUEST, what)
+    take = _handled(run, call, replace(what, stage=stage_at(server)))
     encode = run.tensor(server, ENCODE, call.number, call.rendezvous)
     if encode is not None:
         if take is not None and encode.start_ns > take.end_ns:
             hold = replace(what, stage=Stage.WAIT, op=Op.HOLD, cause=_end_of(run, call, server, SEND))
             run.written[server].state(encode.thread, take.end_ns, encode.start_ns, hold)
         _encoded(run, call, encode, what)
-    _message(run, call, _REPLY, Verb.PULL, _REPLY, what)
+    message(run, call, _REPLY, Verb.PULL, _REPLY, what)
     _decoded(run, call, what)
 
 
@@ -62,7 +66,7 @@ def _push(run: Run, call: Call) -> None:
     ask = _about(run, call, Stage.PUSH, run.request(server, call.number, "ask", call.rendezvous))
     data = _about(run, call, Stage.PUSH, run.request(worker, call.number, "push", call.rendezvous))
     _asked(run, call, ask)
-    _message(run, call, _REQUEST, Verb.PUSH, _REQUEST, ask)
+    message(run, call, _REQUEST, Verb.PUSH, _REQUEST, ask)
     take = _handled(run, call, ask)
     encode = run.tensor(worker, ENCODE, call.number, call.rendezvous)
     if encode is not None:
@@ -70,23 +74,23 @@ def _push(run: Run, call: Call) -> None:
         cause = ask.request if was_there else _end_of(run, call, worker, SEND)
         run.written[worker].state(encode.thread, encode.start_ns, encode.start_ns, replace(data, op=Op.QUEUE, cause=cause))
         _encoded(run, call, encode, data)
-    _message(run, call, _REPLY, Verb.PUSH, _REQUEST, data)
+    message(run, call, _REPLY, Verb.PUSH, _REQUEST, data)
     _decoded(run, call, data)
 
 
-def _run_graph(run: Run, call: Call) -> None:
-    """The master tells another process to run its part of a step, and is told when that is done."""
+def _run_part(run: Run, call: Call) -> None:
+    """A process tells another one to run its part of a step, and is told when that is done."""
     master, server, number = call.client, call.server, call.number
-    request = run.request(master, number, calls.RUN_GRAPH, server)
+    request = run.request(master, number, call.method, server)
     what = What(Stage.PULL, Op.QUEUE, DISPATCH, run.step(number), request)
     sent, received = call.halves.get((_REQUEST, True)), call.halves.get((_REQUEST, False))
     if sent is not None:
         run.written[master].state("master", sent.start_ns, sent.start_ns, replace(what, cause=run.master(number)))
-    _message(run, call, _REQUEST, Verb.PULL, _REQUEST, what)
+    message(run, call, _REQUEST, Verb.PULL, _REQUEST, what)
     part = run.part(server, number)
     if part is not None and part.dispatch is not None:
         here, told = run.written[server], part.dispatch
-        waits = replace(what, stage=Stage.AGGREGATE)
+        waits = replace(what, stage=stage_at(server))
         if received is not None:
             here.state(told.thread, received.end_ns, told.start_ns, waits)
         dispatch = replace(waits, request=run.dispatch(server, number))
@@ -98,16 +102,19 @@ def _run_graph(run: Run, call: Call) -> None:
             done_ns = told.end_ns if last is None or last.done_ns is None else last.done_ns
             hold = replace(what, stage=Stage.WAIT, op=Op.HOLD, cause=cause)
             here.state(finish.thread, told.start_ns, done_ns, hold)
-            here.did(finish.thread, finish.start_ns, finish.end_ns, replace(waits, op=DISPATCH, key=""))
-            _queued(run, call, server, finish.end_ns, what)
-    _message(run, call, _REPLY, Verb.PULL, _REPLY, what)
+            answer = call.halves.get((_REPLY, True))  # an eager part's is sent within the last of its work
+            end_ns = finish.end_ns if answer is None else min(finish.end_ns, max(answer.start_ns, finish.start_ns))
+            here.did(finish.thread, finish.start_ns, end_ns, replace(waits, op=DISPATCH, key=""))
+            queued(run, call, server, end_ns, what)
+    message(run, call, _REPLY, Verb.PULL, _REPLY, what)
     answered = call.halves.get((_REPLY, False))
     if answered is not None:
         run.ran.setdefault(number, []).append((request, answered.end_ns))
 
 
 def _about(run: Run, call: Call, stage: Stage, request: int) -> What:
-    return What(stage, "", run.names.get(call.tensor, call.tensor), run.step(call.number), request)
+    key = FETCHED if run.is_fetched(call.number) else run.name(call.number, call.tensor, call.tensor)
+    return What(stage, "", key, run.step(call.number), request)
 
 
 def _end_of(run: Run, call: Call, node: Node, kind: str) -> int:
@@ -143,14 +150,7 @@ def _handled(run: Run, call: Call, what: What) -> Activity | None:
 def _encoded(run: Run, call: Call, encode: Activity, what: What) -> None:
     work = replace(what, stage=Stage.SERIALIZE, op=Op.ENCODE)
     run.written[call.server].did(encode.thread, encode.start_ns, encode.end_ns, work)
-    _queued(run, call, call.server, encode.end_ns, what)
-
-
-def _queued(run: Run, call: Call, node: Node, since_ns: int, what: What) -> None:
-    """Until the answer's first byte goes to the kernel."""
-    sent = call.halves.get((_REPLY, True))
-    if sent is not None and sent.start_ns > since_ns:
-        run.written[node].state(f"send-{call.client}", since_ns, sent.start_ns, replace(what, op=Op.QUEUE))
+    queued(run, call, call.server, encode.end_ns, what)
 
 
 def _decoded(run: Run, call: Call, what: What) -> None:
@@ -163,15 +163,3 @@ def _decoded(run: Run, call: Call, what: What) -> None:
         written.state(decode.thread, received.end_ns, decode.start_ns, replace(what, op=Op.QUEUE))
     written.did(decode.thread, decode.start_ns, decode.end_ns, replace(what, stage=Stage.SERIALIZE, op=Op.DECODE))
     run.brought[call.client, call.number, call.tensor] = what.request, decode.end_ns
-
-
-def _message(run: Run, call: Call, went: Direction, verb: Verb, called: Direction, what: What) -> None:
-    """Both ends of the message that went in a direction, under the direction that it is `called` in the grammar."""
-    for sent in (True, False):
-        half = call.halves.get((went, sent))
-        if half is None:
-            continue
-        at_client = sent == (went == _REQUEST)
-        node, peer = (call.client, call.server) if at_client else (call.server, call.client)
-        end = End(verb, called, what.key, what.step, half.size_bytes, what.request, peer.code, half.start_ns, half.end_ns)
-        run.written[node].end(Kind.SENT if sent else Kind.RECEIVED, f"{'send' if sent else 'recv'}-{peer}", end)

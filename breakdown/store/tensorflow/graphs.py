@@ -10,26 +10,34 @@ from typing import Any
 VARIABLES = frozenset({"VarHandleOp", "VariableV2", "Variable"})
 """Types of operations that stand for a variable; their name is the variable's."""
 
+ARGUMENT = "_Arg"
+
 SEND, RECEIVE = "_Send", "_Recv"
 
-FETCH = "_send_"
-"""How the names of the operations begin that hand a value to the program."""
+FETCH, RESULTS = "_send_", frozenset({"_Retval", "_DeviceRetval"})
+"""How the names of the operations begin that hand a value to the program; the types of those that a function returns by."""
 
 
 class Graph:
     """`nodes`: [name, type, inputs, tensor] of each operation; an input is "name", "name:2", or "^name" for mere order.
 
-    `tensor` is what a `_Send` or `_Recv` calls the tensor that it passes on, "" for others.
+    `tensor` is what a `_Send` or `_Recv` calls the tensor that it passes on, the place of an `_Arg` among a function's
+    arguments, and "" for others.
     """
 
     def __init__(self, nodes: Iterable[Sequence[Any]]) -> None:
         self.types: dict[str, str] = {}
         self.inputs: dict[str, tuple[str, ...]] = {}
         self.tensors: dict[str, str] = {}
+        self.arguments: dict[str, int] = {}
+        self._values: dict[str, tuple[str, ...]] = {}  # inputs, but for mere order
         for name, kind, inputs, tensor in nodes:
             self.types[name] = kind
             self.inputs[name] = tuple(_producer(text) for text in inputs)
-            if tensor:
+            self._values[name] = tuple(_producer(text) for text in inputs if not text.startswith("^"))
+            if tensor and kind == ARGUMENT:
+                self.arguments[name] = int(tensor)
+            elif tensor:
                 self.tensors[name] = tensor
 
     def __len__(self) -> int:
@@ -59,14 +67,14 @@ class Graph:
 
     @cached_property
     def forward(self) -> frozenset[str]:
-        """The operations that lead to what the program fetches (the loss): all others that compute are the backward pass."""
+        """The operations whose values lead to what the program fetches (the loss): all others that compute are backward."""
         found: set[str] = set()
-        open_ = [name for name in self.types if name.startswith(FETCH)]
+        open_ = [name for name, kind in self.types.items() if name.startswith(FETCH) or kind in RESULTS]
         while open_:
             one = open_.pop()
             if one not in found:
                 found.add(one)
-                open_.extend(self.inputs.get(one, ()))
+                open_.extend(self._values.get(one, ()))
         return frozenset(found)
 
     @cached_property
@@ -94,12 +102,63 @@ class Graph:
         return found
 
     @cached_property
+    def arguments_of_tensors(self) -> Mapping[str, int]:
+        """Of a function's part on a server, the argument that each tensor is read from, or that it is received to change.
+
+        Where a received tensor changes several (a variable and its momenta), it is for the one that is also sent.
+        """
+        found: dict[str, int] = {}
+        received: dict[str, set[int]] = {}
+        for name, tensor in self.tensors.items():
+            if self.types[name] == SEND:
+                owners = self._arguments(name)
+                if len(owners) == 1:
+                    found[tensor] = owners.pop()
+            else:
+                received[tensor] = self._changed_by(name)
+        sent = set(found.values())
+        for tensor, changed in received.items():
+            one = changed if len(changed) == 1 else changed & sent
+            if len(one) == 1:
+                found[tensor] = one.pop()
+        return found
+
+    def _arguments(self, name: str) -> set[int]:
+        """The arguments whose values an operation needs."""
+        found, open_, seen = set(), [name], {name}
+        while open_:
+            one = open_.pop()
+            if one in self.arguments:
+                found.add(self.arguments[one])
+            for other in self._values.get(one, ()):
+                if other not in seen:
+                    seen.add(other)
+                    open_.append(other)
+        return found
+
+    def _changed_by(self, name: str) -> set[int]:
+        """The arguments that are changed by what comes of an operation, also by way of what is read of those."""
+        found: set[int] = set()
+        open_, seen = [name], {name}
+        while open_:
+            for one in self._uses.get(open_.pop(), ()):
+                if one in seen:
+                    continue
+                seen.add(one)
+                open_.append(one)
+                if self.types[one].startswith("Assign") or "Apply" in self.types[one]:
+                    changed = self._arguments(self._values[one][0])
+                    open_.extend(name for name, place in self.arguments.items() if place in changed - found)
+                    found |= changed
+        return found
+
+    @cached_property
     def _consumers(self) -> Mapping[str, Sequence[str]]:
-        consumers = defaultdict(list)
-        for name, inputs in self.inputs.items():
-            for one in inputs:
-                consumers[one].append(name)
-        return consumers
+        return _turned_round(self.inputs)
+
+    @cached_property
+    def _uses(self) -> Mapping[str, Sequence[str]]:
+        return _turned_round(self._values)
 
     def _one_variable(self, names: Iterable[str]) -> str | None:
         owners = {owner for owner in map(self._variable, names) if owner is not None}
@@ -132,6 +191,15 @@ class Graph:
                 elif self.types.get(one) not in (RECEIVE, None) and not self.types[one].endswith("AccumulatorTakeGradient"):
                     open_.append(one)
         return owners.pop() if len(owners) == 1 else None
+
+
+def _turned_round(inputs: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
+    """By operation, those that it is an input of."""
+    consumers = defaultdict(list)
+    for name, own in inputs.items():
+        for one in own:
+            consumers[one].append(name)
+    return consumers
 
 
 def _producer(text: str) -> str:

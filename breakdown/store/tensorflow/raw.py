@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from breakdown.model.identity import Node
 from breakdown.model.records import Direction
@@ -18,8 +18,8 @@ from breakdown.store.tensorflow.graphs import Graph
 NATIVE, TENSORFLOW = "native", "tensorflow"
 """The note by which a native trace says what it was written for, and its value."""
 
-GRAPH, CONNECTION = "graph", "connection"
-NOTES = (NATIVE, GRAPH, CONNECTION)
+GRAPH, CONNECTION, VARIABLE, ARGUMENTS = "graph", "connection", "variable", "arguments"
+NOTES = (NATIVE, GRAPH, CONNECTION, VARIABLE, ARGUMENTS)
 """Notes that only this conversion needs."""
 
 
@@ -27,7 +27,7 @@ NOTES = (NATIVE, GRAPH, CONNECTION)
 class Activity:
     """A row of a thread. `number`: TensorFlow's of the step, 0 where the row does not say."""
 
-    kind: str  # kernel, process, start, done, other, ask, take, encode, decode, run, partitions
+    kind: str  # kernel, process, start, done, other, ask, take, encode, decode, run, partitions, drive, request, serve, wait
     name: str  # of the operation, the activity, or the rendezvous key
     number: int
     thread: str
@@ -54,13 +54,19 @@ class Half:
 
 @dataclass(frozen=True)
 class Process:
-    """All that was recorded in one process. `connections`: (own address, the other's), by number."""
+    """All that was recorded in one process.
+
+    `connections`: (own address, the other's), by number. `variables`: the names of those that were made here, by the number
+    of the operation that made them. `arguments`: by function, the numbers of the operations that made what it is given.
+    """
 
     node: Node
     activities: tuple[Activity, ...]
     halves: tuple[Half, ...]
     graphs: tuple[Graph, ...]
     connections: Mapping[int, tuple[str, str]]
+    variables: Mapping[int, str] = field(default_factory=dict)
+    arguments: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 def is_tensorflow(trace: TraceFile) -> bool:
@@ -86,4 +92,6 @@ def read(trace: TraceFile) -> Process:
         halves,
         tuple(Graph(nodes) for name, nodes in trace.notes if name == GRAPH),
         {value[0]: (value[1], value[2]) for name, value in trace.notes if name == CONNECTION},
+        {value[0]: value[1].rstrip("/") for name, value in trace.notes if name == VARIABLE},  # a scope's name
+        {value[0]: value[1] for name, value in trace.notes if name == ARGUMENTS},
     )

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from breakdown.model.identity import NO_REQUEST, Node, Role, operation_id, request_id
+from breakdown.store.decode import MAIN_THREAD
 from breakdown.store.messages import NO_STEP
+from breakdown.store.tensorflow.eager import Eager, Function
 from breakdown.store.tensorflow.raw import Activity, Process
 from breakdown.store.tensorflow.steps import Part, parts
 from breakdown.store.tensorflow.written import Written
 
 ASK, TAKE, ENCODE, DECODE = "ask", "take", "encode", "decode"
+FETCHED = "fetch"
+"""What a value is called that the coordinator fetches from a worker."""
+
 _DISPATCH, _RUN = ("dispatch",), ("run",)  # in the place of an operation's name, which is a text
 
 
@@ -25,14 +30,22 @@ class Run:
     def __init__(self, processes: Sequence[Process]) -> None:
         self.parts: Mapping[Node, Mapping[int, Part]] = {process.node: parts(process) for process in processes}
         self.written = {process.node: Written() for process in processes}
-        self.names = _names_of_tensors(processes)
+        self.eager = Eager(processes)
+        self._names = _names_of_tensors(processes)
+        self._made = {process.node: (process.variables, process.arguments) for process in processes}
+        self._named: dict[int, Mapping[str, str]] = {}
         # (who asked, step, tensor) -> the id of what brings it, and when it had been read
         self.brought: dict[tuple[Node, int, str], tuple[int, int]] = {}
-        # step -> id and arrival of the answers of other processes that they have run their parts
+        # step -> id and arrival of the answers of other processes: they have run their parts; they have forgotten it
         self.ran: dict[int, list[tuple[int, int]]] = {}
+        self.cleaned: dict[int, list[tuple[int, Activity, int]]] = {}  # with the writing down of what they answer
+        self.asked: set[int] = set()  # the ids of the operations that were asked for
         self._masters = {
             part.number: (node, part.run.cause) for node, own in self.parts.items() for part in own.values() if part.run
         }
+        for number, function in self.eager.functions.items():
+            drive = self.eager.drive(number)
+            self._masters[number] = (function.node, NO_STEP) if drive is None else (drive.worker, drive.step)
         self._ids: dict[tuple[object, ...], int] = {}
         self._counts: dict[tuple[Node, bool], int] = {}
         self._tensors = {
@@ -54,6 +67,24 @@ class Run:
         """The program's number of a step; NO_STEP of what its main thread did not ask for."""
         return self._masters[number][1] if number in self._masters else NO_STEP
 
+    def name(self, number: int, tensor: str, otherwise: str) -> str:
+        """What a tensor on the wire is called: by its variable, where that is known."""
+        if number not in self._named:
+            self._named[number] = {
+                tensor: name
+                for node, own in self.parts.items()
+                if node.role is Role.SERVER and number in own
+                for tensor, name in self._names_of_arguments(own[number])
+            }
+        return self._named[number].get(tensor) or self._names.get(tensor, otherwise)
+
+    def _names_of_arguments(self, part: Part) -> Iterator[tuple[str, str]]:
+        variables, arguments = self._made[part.node]
+        given = arguments.get(part.function, ())
+        for tensor, place in (part.graph.arguments_of_tensors if part.graph is not None else {}).items():
+            if place < len(given) and given[place] in variables:
+                yield tensor, variables[given[place]]
+
     def request(self, node: Node, number: int, *what: object) -> int:
         """The id of a request; the same for the same arguments."""
         return self._id(node, number, False, what)
@@ -64,13 +95,36 @@ class Run:
         return self._id(node, number, True, (node, name)) if part is not None and name in part.operations else NO_REQUEST
 
     def dispatch(self, node: Node, number: int) -> int:
-        """The id of a process's part of a step being told to run."""
+        """The id of a process's part of a step being told to run: of a function's run, where this process runs it."""
         part = self.part(node, number)
+        if self.function(node, number) is not None:
+            return self.master(number)
         return self._id(node, number, True, (node, _DISPATCH)) if part is not None and part.dispatch else NO_REQUEST
 
     def master(self, number: int) -> int:
         """The id of the running of a step as a whole."""
         return self._id(self._masters[number][0], number, True, _RUN) if number in self._masters else NO_REQUEST
+
+    def function(self, node: Node, number: int) -> Function | None:
+        """The function of this number, if it was this process that ran it."""
+        function = self.eager.functions.get(number)
+        return function if function is not None and function.node == node else None
+
+    def is_fetched(self, number: int) -> bool:
+        """Whether a step is the coordinator's own: it brings a value from a worker."""
+        function = self.eager.functions.get(number)
+        return function is not None and function.node.role is Role.SCHEDULER
+
+    def is_input(self, part: Part) -> bool:
+        """Whether a worker's part is of no step, but of the functions by which a dataset makes batches ahead."""
+        return bool(self.eager.functions) and part.number not in self._masters
+
+    def place(self, function: Function) -> tuple[Written, str]:
+        """Where the rows of the thread that runs a function belong: the coordinator's for a worker is its main one."""
+        drive = self.eager.drive(function.number) if function.node.role is Role.SCHEDULER else None
+        if drive is None or drive.worker not in self.written:
+            return self.written[function.node], function.run.thread
+        return self.written[drive.worker], MAIN_THREAD
 
     def _id(self, node: Node, number: int, is_operation: bool, what: tuple[object, ...]) -> int:
         owner = self._masters[number][0] if number in self._masters else node

@@ -1,16 +1,22 @@
-"""What one process did for one of TensorFlow's steps: its operations, when each was ready, ran and was done, and its part in
-handing the step out and taking it back."""
+"""What one process did for one of TensorFlow's steps, or for one run of a function, which has a number of the same kind: its
+operations, when each was ready, ran and was done, and its part in handing the step out and taking it back."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from breakdown.model.identity import Node
 from breakdown.store.tensorflow.graphs import Graph
+from breakdown.store.tensorflow.nesting import Enclosing
 from breakdown.store.tensorflow.raw import Activity, Process
+
+COMPONENT = "RunComponentFunction"
+"""The method by which a process is told to run its part of a function."""
+
+BATCH, TAKING_A_BATCH = "IteratorGetNext", "IteratorGetNextOp::DoCompute"
+"""The operation that takes a batch from a dataset, and what a thread of its own does for it."""
 
 
 @dataclass
@@ -25,6 +31,7 @@ class Operation:
     done_ns: int | None
     waits_for: str = ""  # the last of those that it needs; "": none was marked
     released_by: tuple[int, str] = (0, "")  # the (step, operation) within which it was done, where another's did that
+    worked: Activity | None = None  # what a thread of its own did for it after it returned, up to its end
 
 
 @dataclass
@@ -35,8 +42,9 @@ class Part:
     number: int
     graph: Graph | None = None
     operations: dict[str, Operation] = field(default_factory=dict)
-    dispatch: Activity | None = None  # the graph is told to run
+    dispatch: Activity | None = None  # its graph, or its part of a function, is told to run
     finish: Activity | None = None  # all of it has run
+    function: str = ""  # which its part is of, where it was told so by name
     run: Activity | None = None  # the master's own thread; only in the process that asked for the step
     partitions: Activity | None = None
 
@@ -56,7 +64,7 @@ def parts(process: Process) -> dict[int, Part]:
     by_kind: Mapping[str, list[Activity]] = defaultdict(list)
     for activity in process.activities:
         by_kind[activity.kind].append(activity)
-    inside = _Enclosing(by_kind["process"])
+    inside = Enclosing(by_kind["process"])
     for kernel in by_kind["kernel"]:
         at = inside.of(kernel.thread, kernel.start_ns)
         if at is not None:
@@ -66,11 +74,17 @@ def parts(process: Process) -> dict[int, Part]:
     for start in by_kind["start"]:
         name, _, kind = start.name.rpartition(":")
         part(start.number).operations[name] = Operation(name, kind, start.thread, start.start_ns, start.end_ns, None)
-    _ends(by_kind["done"], by_kind, part, inside)
+    ran = [one for one in by_kind["kernel"] if inside.of(one.thread, one.start_ns) is not None]
+    batches = Enclosing(one for one in by_kind["other"] if one.name == TAKING_A_BATCH)
+    _ends(by_kind["done"], Enclosing([*ran, *by_kind["start"]]), batches, part, inside)
+    told = {one.number: one for one in by_kind["serve"] if one.name.startswith(COMPONENT)}
+    for number, activity in told.items():
+        part(number).dispatch = activity
+        part(number).function = activity.name.partition(" ")[2]
     for activity in by_kind["other"]:
         if activity.name == "RunGraph":
             part(activity.number).dispatch = activity
-        elif activity.name == "RunGraphDone":
+        elif activity.name == "RunGraphDone" or (activity.name == "ExecutorDoneCallback" and activity.number in told):
             part(activity.number).finish = activity
     for activity in by_kind["run"]:
         part(activity.number).run = activity
@@ -100,16 +114,18 @@ def link(operations: Mapping[str, Operation], graph: Graph) -> None:
 
 
 def _ends(
-    ends: Iterable[Activity], by_kind: Mapping[str, list[Activity]], part: Callable[[int], Part], inside: _Enclosing
+    ends: Iterable[Activity], running: Enclosing, batches: Enclosing, part: Callable[[int], Part], inside: Enclosing
 ) -> None:
     """Asynchronous operations are done where something calls them back: where that is another one, it released them."""
-    running = _Enclosing([*by_kind["kernel"], *by_kind["start"]])
     for end in ends:
         name = end.name.rpartition(":")[0]
         operation = part(end.number).operations.get(name)
         if operation is None:
             continue
         operation.done_ns = end.start_ns
+        if operation.kind == BATCH:
+            operation.worked = batches.latest(end.thread, end.start_ns)
+            continue
         around = running.of(end.thread, end.start_ns)
         if around is None or (around.name, around.number) == (end.name, end.number):
             continue
@@ -118,21 +134,3 @@ def _ends(
             within = inside.of(around.thread, around.start_ns)
             number = within.number if within is not None else 0
         operation.released_by = number, around.name.rpartition(":")[0]
-
-
-class _Enclosing:
-    """Finds what a thread was in. Activities of the same kind do not lie within each other."""
-
-    def __init__(self, activities: Iterable[Activity]) -> None:
-        self._by_thread: dict[str, list[Activity]] = defaultdict(list)
-        for activity in sorted(activities, key=lambda one: one.start_ns):
-            self._by_thread[activity.thread].append(activity)
-        self._starts = {thread: [one.start_ns for one in own] for thread, own in self._by_thread.items()}
-
-    def of(self, thread: str, at_ns: int) -> Activity | None:
-        """The activity of this thread at this moment."""
-        place = bisect_right(self._starts.get(thread, ()), at_ns) - 1
-        if place < 0:
-            return None
-        found = self._by_thread[thread][place]
-        return found if found.end_ns >= at_ns else None

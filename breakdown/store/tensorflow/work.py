@@ -14,10 +14,10 @@ from breakdown.model.identity import NO_REQUEST, Role, is_operation
 from breakdown.model.stages import Op, Stage
 from breakdown.store.decode import MAIN_THREAD
 from breakdown.store.messages import NO_STEP
-from breakdown.store.tensorflow.exchange import DISPATCH
 from breakdown.store.tensorflow.graphs import FETCH, RECEIVE, SEND
-from breakdown.store.tensorflow.run import ASK, Run
-from breakdown.store.tensorflow.steps import Operation, Part
+from breakdown.store.tensorflow.messages import DISPATCH
+from breakdown.store.tensorflow.run import ASK, FETCHED, Run
+from breakdown.store.tensorflow.steps import BATCH, Operation, Part
 from breakdown.store.tensorflow.written import What
 
 SENDING = "send"
@@ -38,13 +38,19 @@ def _operation(run: Run, part: Part, operation: Operation) -> None:
     if needed is not None and needed.done_ns is not None:
         cause, ready_ns = run.operation(node, number, needed.name), needed.done_ns
     else:  # it could run at once
-        cause = run.dispatch(node, number)
-        ready_ns = operation.start_ns if part.dispatch is None else part.dispatch.end_ns
+        cause, function = run.dispatch(node, number), run.function(node, number)
+        told = part.dispatch if function is None else function.issue
+        ready_ns = operation.start_ns if told is None else told.end_ns
     ready_ns = min(ready_ns, operation.start_ns)
     written.state(operation.thread, ready_ns, operation.start_ns, replace(what, op=Op.QUEUE, cause=cause))
     written.did(operation.thread, operation.start_ns, operation.end_ns, what)
     done_ns = operation.done_ns
     if done_ns is None or done_ns <= operation.end_ns:
+        return
+    if operation.worked is not None:
+        took = operation.worked
+        written.state(took.thread, operation.end_ns, took.start_ns, replace(what, op=Op.QUEUE))
+        written.did(took.thread, max(took.start_ns, operation.end_ns), done_ns, what)
         return
     if operation.kind == RECEIVE:
         cause, read_ns = run.brought.get((node, number, _tensor(part, operation)), (NO_REQUEST, done_ns))
@@ -92,12 +98,17 @@ def _tensor(part: Part, operation: Operation) -> str:
 
 def _meaning(run: Run, part: Part, operation: Operation) -> What:
     at_server, kind = part.node.role is Role.SERVER, operation.kind
-    key = run.names.get(_tensor(part, operation), operation.name)
+    key = run.name(part.number, _tensor(part, operation), operation.name)
     request = run.operation(part.node, part.number, operation.name)
+    is_fetched = run.is_fetched(part.number)
     if kind == RECEIVE:
         stage, op = (Stage.PUSH if at_server else Stage.PULL), ASK
     elif kind == SEND and not operation.name.startswith(FETCH):
-        stage, op = (Stage.PULL if at_server else Stage.PUSH), SENDING
+        stage, op = (Stage.PULL if at_server or is_fetched else Stage.PUSH), SENDING
+    elif is_fetched:
+        stage, op = Stage.SERIALIZE, kind
+    elif not at_server and (kind == BATCH or run.is_input(part)):
+        stage, op = Stage.INPUT, Op.LOAD
     elif not at_server:
         forward = part.graph is not None and operation.name in part.graph.forward
         stage, op = Stage.COMPUTE, (Op.FORWARD if forward else Op.BACKWARD)
@@ -107,4 +118,4 @@ def _meaning(run: Run, part: Part, operation: Operation) -> What:
         stage, op = Stage.AGGREGATE, Op.UPDATE
     else:
         stage, op = Stage.AGGREGATE, kind
-    return What(stage, op, key, run.step(part.number), request)
+    return What(stage, op, FETCHED if is_fetched else key, run.step(part.number), request)

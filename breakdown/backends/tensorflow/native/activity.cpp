@@ -44,12 +44,14 @@ std::string_view value_of(std::string_view metadata, std::string_view name) {
 }
 
 int64_t number(std::string_view text) {
+  bool negative = !text.empty() && text[0] == '-';  // TensorFlow's numbers of a function's steps are
+  if (negative) text.remove_prefix(1);
   int64_t value = 0;
   for (char c : text) {
     if (c < '0' || c > '9') break;
     value = value * 10 + (c - '0');
   }
-  return value;
+  return negative ? -value : value;
 }
 
 bool begins(std::string_view text, std::string_view with) { return text.substr(0, with.size()) == with; }

@@ -1,5 +1,6 @@
 // The graph of every executor, as it will be run: the dependencies between operations that the trace has by name only. Each is
-// written once, as a note: a list of [name, type, inputs, tensor]; `tensor` is what a _Send or _Recv calls what it passes on.
+// written once, as a note: a list of [name, type, inputs, tensor]; `tensor` is what a _Send or _Recv calls what it passes on, and
+// the place of an _Arg among what a function is given.
 #include "file.h"
 #include "hooks.h"
 
@@ -9,7 +10,7 @@ namespace {
 
 constexpr uint32_t GRAPH_NODE = 1;                        // GraphDef's field
 constexpr uint32_t NODE_NAME = 1, NODE_TYPE = 2, NODE_INPUT = 3, NODE_ATTRIBUTE = 5;  // NodeDef's
-constexpr uint32_t ATTRIBUTE_NAME = 1, ATTRIBUTE_VALUE = 2, VALUE_TEXT = 2;  // of an entry of the map, and AttrValue's
+constexpr uint32_t ATTRIBUTE_NAME = 1, ATTRIBUTE_VALUE = 2, VALUE_TEXT = 2, VALUE_INTEGER = 3;  // of an entry; AttrValue's
 constexpr size_t MOST_NODES = 20000;                      // of a graph; a larger one is not told
 constexpr size_t ROOM_BYTES = 4096;                       // a GraphDef has 100 or so
 
@@ -18,49 +19,17 @@ void (*make_definition)(void*, void*);
 void (*end_definition)(void*);
 void (*write_graph)(const void*, void*, bool, bool);
 
-bool varint(const std::string& text, size_t* at, uint64_t* value) {
-  *value = 0;
-  for (int shift = 0; *at < text.size() && shift < 64; shift += 7) {
-    unsigned char byte = static_cast<unsigned char>(text[(*at)++]);
-    *value |= static_cast<uint64_t>(byte & 127) << shift;
-    if (byte < 128) return true;
-  }
-  return false;
-}
-
-// Calls `found(field, text)` with every text, bytes or message of a message's outermost level.
-template <class Found>
-bool each_text(const std::string& message, Found found) {
-  for (size_t at = 0; at < message.size();) {
-    uint64_t tag, size;
-    if (!varint(message, &at, &tag)) return false;
-    switch (tag & 7) {
-      case 0:
-        if (!varint(message, &at, &size)) return false;
-        break;
-      case 1: at += 8; break;
-      case 5: at += 4; break;
-      case 2:
-        if (!varint(message, &at, &size) || size > message.size() - at) return false;
-        found(static_cast<uint32_t>(tag >> 3), message.substr(at, size));
-        at += size;
-        break;
-      default: return false;
-    }
-  }
-  return true;
-}
-
 std::string node_of(const std::string& node) {
   std::string name, type, inputs, tensor;
   each_text(node, [&](uint32_t field, const std::string& text) {
     if (field == NODE_NAME) name = text;
     if (field == NODE_TYPE) type = text;
     if (field == NODE_INPUT) inputs += (inputs.empty() ? "" : ", ") + quoted(text);
-    if (field == NODE_ATTRIBUTE && text_field(text.data(), text.size(), ATTRIBUTE_NAME) == "tensor_name") {
-      std::string value = text_field(text.data(), text.size(), ATTRIBUTE_VALUE);
-      tensor = text_field(value.data(), value.size(), VALUE_TEXT);
-    }
+    if (field != NODE_ATTRIBUTE) return;
+    std::string attribute = text_field(text.data(), text.size(), ATTRIBUTE_NAME);
+    std::string value = text_field(text.data(), text.size(), ATTRIBUTE_VALUE);
+    if (attribute == "tensor_name") tensor = text_field(value.data(), value.size(), VALUE_TEXT);
+    if (attribute == "index" && type == "_Arg") tensor = std::to_string(integer_field(value.data(), value.size(), VALUE_INTEGER));
   });
   return "[" + quoted(name) + ", " + quoted(type) + ", [" + inputs + "], " + quoted(tensor) + "]";
 }

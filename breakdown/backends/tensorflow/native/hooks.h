@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "patch.h"
@@ -22,18 +23,22 @@ extern const Group SOCKETS;    // gRPC's messages
 extern const Group GRAPHS;     // the graph of every executor
 extern const Group TENSORS;    // who asks for which tensor, encoding and decoding
 extern const Group MASTER;     // who asked for a step
+extern const Group EAGER;      // what is asked of other processes one by one, and who does it
+extern const Group WAITS;      // threads that wait for what they asked for
 
 // From here on TraceMes are made, or not. Costs one store.
 void set_activity(bool on);
 bool find_activity(const Library& framework);
 bool find_graph_functions(const Library& framework);
 bool find_message_functions(const Library& framework);
+bool find_eager_functions(const Library& framework);
 
 // Kinds of rows, interned once.
 struct Kinds {
   int64_t kernel, process, start, done, other;  // TraceMes
   int64_t ask, take, encode, decode;            // tensors: this process asks, is asked, writes it down, reads it
   int64_t run, partitions;                      // the master's part in a step
+  int64_t drive, request, serve, wait;          // eager: a step begins, a request is written down, is carried out, is waited for
 };
 extern Kinds kinds;
 
@@ -43,6 +48,22 @@ std::string serialised(const void* message);
 // The first field of this number in a serialised protobuf message; 0 or "" when there is none.
 int64_t integer_field(const char* data, size_t size, uint32_t number);
 std::string text_field(const char* data, size_t size, uint32_t number);
+
+// The same of a message of which only the beginning is known: a text may be cut off. `*number` 0 stands for whichever is the first
+// that holds a text, and becomes its number, or 0 when there is none.
+std::string beginning_of_field(const char* data, size_t size, uint32_t* number);
+
+// Every text, bytes or message of a message's outermost level, as `found(field, text)`. False where the bytes are no message.
+bool each_text(const std::string& message, const std::function<void(uint32_t, const std::string&)>& found);
+
+// What an eager request asks for, of its (first) bytes: its method with the kind of the request ("Enqueue operation"), and the
+// number that tells it from others: of the operation, or of TensorFlow's step.
+struct Asked {
+  std::string what;
+  int64_t number = 0;
+};
+bool is_eager(const std::string& method);
+Asked eager_request(const std::string& method, const std::string& message);
 
 // Notes in the trace that something is not recorded: a symbol is missing, or not as expected.
 void give_up(const char* what, const char* why);

@@ -43,7 +43,7 @@ class Http2 {
     std::string start;  // its first bytes
   };
 
-  static constexpr size_t START_BYTES = 512;
+  static constexpr size_t START_BYTES = 2048;  // the number of an eager function's step lies behind its attributes
 
   // Bytes that one call moved. `done(message)` is told of every message that they complete.
   template <class Done>

@@ -57,16 +57,18 @@ __attribute__((visibility("default"))) int breakdown_install(const char* version
     return 1;
   }
   kinds = {intern("kernel"), intern("process"), intern("start"), intern("done"), intern("other"), intern("ask"),
-           intern("take"), intern("encode"), intern("decode"), intern("run"), intern("partitions")};
+           intern("take"), intern("encode"), intern("decode"), intern("run"), intern("partitions"),
+           intern("drive"), intern("request"), intern("serve"), intern("wait")};
   Library framework(FRAMEWORK);
-  bool sound = framework.found() && find_message_functions(framework) && find_graph_functions(framework) && find_activity(framework);
+  bool sound = framework.found() && find_message_functions(framework) && find_graph_functions(framework) && find_eager_functions(framework) &&
+               find_activity(framework);
   if (!sound) {
     give_up("everything", "TensorFlow's library lacks functions that it is expected to have");
     return 1;
   }
   for (const char* library : {FRAMEWORK, MAIN}) install(library, CLOCK);
   for (const char* library : {FRAMEWORK, MAIN, PYTHON}) install(library, RECORDS);
-  for (const Group* group : {&PROFILER, &SOCKETS, &GRAPHS, &TENSORS, &MASTER}) install(MAIN, *group);
+  for (const Group* group : {&PROFILER, &SOCKETS, &GRAPHS, &TENSORS, &MASTER, &EAGER, &WAITS}) install(MAIN, *group);
   install(FRAMEWORK, GRAPHS);
   at_end(note_traffic);
   set_activity(true);

@@ -12,6 +12,7 @@ std::string (*real_serialise)(const void*);
 struct Field {
   uint32_t number = 0;
   uint64_t integer = 0;
+  bool is_text = false;
   std::string_view text;
 };
 
@@ -25,8 +26,8 @@ bool varint(const char*& at, const char* end, uint64_t* value) {
   return false;
 }
 
-// False at the end, and where the bytes are no message.
-bool next(const char*& at, const char* end, Field* field) {
+// False at the end, and where the bytes are no message. A text that the end cuts off is told only where `cut` allows it.
+bool next(const char*& at, const char* end, Field* field, bool cut = false) {
   uint64_t tag;
   if (at >= end || !varint(at, end, &tag)) return false;
   *field = {};
@@ -38,8 +39,12 @@ bool next(const char*& at, const char* end, Field* field) {
     case 2: {
       uint64_t size;
       if (!varint(at, end, &size)) return false;
-      // Of a message of which only the beginning is known, the last text may be cut off: then it is not told.
-      if (size > static_cast<uint64_t>(end - at)) return false;
+      uint64_t left = static_cast<uint64_t>(end - at);
+      if (size > left) {
+        if (!cut) return false;
+        size = left;
+      }
+      field->is_text = true;
       field->text = {at, static_cast<size_t>(size)};
       at += size;
       return true;
@@ -64,6 +69,28 @@ std::string text_field(const char* data, size_t size, uint32_t number) {
     if (field.number == number) return std::string(field.text);
   }
   return "";
+}
+
+std::string beginning_of_field(const char* data, size_t size, uint32_t* number) {
+  Field field;
+  for (const char *at = data, *end = data + size; next(at, end, &field, true);) {
+    if (*number != 0 ? field.number == *number : field.is_text) {
+      *number = field.number;
+      return std::string(field.text);
+    }
+  }
+  *number = 0;
+  return "";
+}
+
+bool each_text(const std::string& message, const std::function<void(uint32_t, const std::string&)>& found) {
+  Field field;
+  const char *at = message.data(), *end = at + message.size();
+  while (at < end) {
+    if (!next(at, end, &field)) return false;
+    if (field.is_text) found(field.number, std::string(field.text));
+  }
+  return true;
 }
 
 bool find_message_functions(const Library& framework) {

@@ -91,6 +91,11 @@ HalfRow row_of(const Http2::Message& message, const Connection& connection) {
     if (method.key != 0) name += " " + text_field(message.start.data(), message.start.size(), method.key);
     break;
   }
+  if (is_eager(name)) {
+    Asked asked = eager_request(name, message.start);
+    name = asked.what;
+    row.step = asked.number;
+  }
   row.key = intern(name.data(), name.size());
   return row;
 }
