@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from breakdown.backends.api import Backend, Home
 from breakdown.errors import unknown_name
@@ -17,27 +18,54 @@ BACKENDS = {
     "tensorflow": "breakdown.backends.tensorflow.backend:TensorflowBackend",
 }
 
+Variables = Callable[[Home, Path, int], Mapping[str, str]]
+"""(home, folder for the traces, warm-up steps) -> the variables that make a command and all that it starts record."""
 
-TRACERS = {
-    "mxnet": "breakdown.backends.mxnet.backend:tracing",
+
+@dataclass(frozen=True)
+class Tracer:
+    """How users' own programs of a framework are recorded.
+
+    `way`: the fields of a cell that a program's notes tell, and what they are where it tells nothing.
+    `steps`: what would have been a step, for who wonders why none was found.
+    """
+
+    variables: Variables
+    way: Mapping[str, str]
+    steps: str
+
+
+_TRACERS: Mapping[str, tuple[str, Mapping[str, str], str]] = {
+    "mxnet": (
+        "breakdown.backends.mxnet.backend:tracing",
+        {"kvstore": "local"},
+        "no worker called Trainer.step, Module.update or a kvstore's push twice",
+    ),
+    "tensorflow": (
+        "breakdown.backends.tensorflow.backend:tracing",
+        {"tf_mode": "local", "consistency": ""},
+        "no main thread ran a session or a tf.function that updates variables by gradients, Keras fitted nothing, and no "
+        "coordinator scheduled such a function",
+    ),
 }
 """Frameworks whose users' own programs can be recorded."""
-
-Tracer = Callable[[Home, Path, int], Mapping[str, str]]
-"""(home, folder for the traces, warm-up steps) -> the variables that make a command and all that it starts record."""
 
 
 def tracer(framework: str) -> Tracer:
     """Raises `ConfigError` listing the known names."""
-    if framework not in TRACERS:
-        raise unknown_name("framework", framework, TRACERS)
-    module, _, function = TRACERS[framework].partition(":")
-    return cast(Tracer, getattr(importlib.import_module(module), function))
+    if framework not in _TRACERS:
+        raise unknown_name("framework", framework, _TRACERS)
+    variables, way, steps = _TRACERS[framework]
+    return Tracer(cast(Variables, _load(variables)), way, steps)
 
 
 def backend(name: str) -> Backend:
     """Raises `ConfigError` listing the known names."""
     if name not in BACKENDS:
         raise unknown_name("backend", name, BACKENDS)
-    module, _, class_name = BACKENDS[name].partition(":")
-    return cast(Backend, getattr(importlib.import_module(module), class_name)())
+    return cast(Backend, _load(BACKENDS[name])())
+
+
+def _load(place: str) -> Callable[..., Any]:
+    module, _, name = place.partition(":")
+    return cast(Callable[..., Any], getattr(importlib.import_module(module), name))

@@ -28,12 +28,13 @@ def command(
     """Record a training of your own, then explain it.
 
     Runs COMMAND, a script that knows nothing of this tool, with the recorder loaded into each process that it starts:
-    scheduler, servers and workers. FRAMEWORK is mxnet. Afterwards prints the tables and the verdict. What was recorded until
-    a crash or Ctrl-C is kept. For example:
+    scheduler, servers and workers. FRAMEWORK is mxnet or tensorflow. Afterwards prints the tables and the verdict. What was
+    recorded until a crash or Ctrl-C is kept. For example:
 
     \b
       breakdown trace mxnet -- python train.py --kv-store dist_sync
       breakdown trace mxnet -- bash launch.sh
+      breakdown trace tensorflow -- python train.py
     """
     from rich.console import Console
 

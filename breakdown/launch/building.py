@@ -56,8 +56,9 @@ def virtual_environment(python: str, path: Path) -> None:
 
 
 def install(python: Path, requirements: Path) -> None:
-    """The pinned packages."""
-    command = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "-r", str(requirements)]
+    """The pinned packages: these and no others, for the list is whole."""
+    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps"]
+    command = [*pip, "-r", str(requirements)]
     _run(command, f"pip, installing {requirements}")
 
 

@@ -30,10 +30,13 @@ class Followed:
     interrupted: bool
 
 
-def follow(command: Sequence[str], env: Mapping[str, str], mark: str, say: Say) -> Followed:
+def follow(
+    command: Sequence[str], env: Mapping[str, str], mark: str, say: Say, serves: Callable[[int], bool] = lambda pid: False
+) -> Followed:
     """Runs the command to its end, and waits for all that it started; Ctrl-C or a failure ends what is left of that.
 
-    `mark`: the variable in `env` by which its processes are known. Raises `UsageError` when it cannot be started.
+    `mark`: the variable in `env` by which its processes are known. `serves`: whether a process (by its id) only serves the
+    others: it is ended once these have ended. Raises `UsageError` when the command cannot be started.
     """
     try:
         child = subprocess.Popen(command, env=env)
@@ -47,11 +50,15 @@ def follow(command: Sequence[str], env: Mapping[str, str], mark: str, say: Say) 
     except KeyboardInterrupt:
         interrupted = True
         _end(child)
-    left = _inheritors(mark, env[mark])
+
+    def working() -> list[psutil.Process]:
+        return [process for process in _inheritors(mark, env[mark]) if not serves(process.pid)]
+
+    left = working()
     if left and child.returncode == 0 and not interrupted:
         say(f"the command has ended; waiting for what it started: {', '.join(map(_named, left))}. Ctrl-C ends them.")
         try:
-            while left := _inheritors(mark, env[mark]):
+            while left := working():
                 psutil.wait_procs(left, timeout=LOOK_S)
         except KeyboardInterrupt:
             interrupted = True

@@ -6,13 +6,13 @@ import os
 import shlex
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from breakdown.backends import serving
 from breakdown.backends.registry import tracer
 from breakdown.clock.clocks import now_ns
-from breakdown.config.cell import Cell
 from breakdown.errors import RunError, TraceError, UsageError
 from breakdown.launch import sampling
 from breakdown.model.schema import FORMAT_VERSION
@@ -27,10 +27,7 @@ CELL = "command"
 """The name of the one cell's folder."""
 
 _MARK = "BREAKDOWN_TRACE_DIR"
-_NO_STEPS = (
-    "no step was found: no worker called Trainer.step, Module.update or a kvstore's push twice. Mark the steps yourself: "
-    "from breakdown.record.marker import step, and call step() at the end of each."
-)
+_REMEDY = "Mark the steps yourself: from breakdown.record.marker import step, and call step() at the end of each."
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ def trace(
     Raises `ConfigError` for an unknown framework, `EnvironmentMissingError` when its recorder is not built, `UsageError`
     when the command cannot be started or the output is not empty, `RunError` when nothing was recorded.
     """
-    variables = tracer(framework)
+    how = tracer(framework)
     home = home_of(framework)
     if shutil.which(command[0]) is None:
         raise UsageError(f"cannot start {command[0]}: there is no such program. Give the command as in a shell, behind --.")
@@ -63,8 +60,9 @@ def trace(
         raise UsageError(f"{output} is not empty. Choose another --output.")
     folder = ExperimentFolder(output)
     cell = folder.cell(CELL)
-    cell.raw_dir(0).mkdir(parents=True)
-    env = {**os.environ, **variables(home, cell.raw_dir(0), warmup_steps)}
+    traces = cell.raw_dir(0).absolute()
+    traces.mkdir(parents=True)
+    env = {**os.environ, **how.variables(home, traces, warmup_steps)}
     folder.write({"name": output.name, "description": shlex.join(command), "cells": [CELL]})
     if sample_rate_hz is not None:
         env[sampling.VARIABLE] = "1"
@@ -72,14 +70,15 @@ def trace(
     entry |= {"recorder_cost_ns_per_span": {}, "warnings": []}
     begin = now_ns()
     with second_sight.sampling(cell, entry, sample_rate_hz, lambda: inheritors(_MARK, env[_MARK])):
-        ended = follow(command, env, _MARK, say)
+        ended = follow(command, env, _MARK, say, lambda pid: serving.serves(traces, pid))
         entry["wall_s"] = round((now_ns() - begin) / 1e9, 3)
+    serving.forget(traces)
     problem = None
     if ended.interrupted:
         problem = "the command was interrupted"
     elif ended.exit_code:
-        how = f"exit code {ended.exit_code}" if ended.exit_code > 0 else f"signal {-ended.exit_code}"
-        problem = f"the command ended with {how}"
+        code = f"exit code {ended.exit_code}" if ended.exit_code > 0 else f"signal {-ended.exit_code}"
+        problem = f"the command ended with {code}"
     entry["warnings"] += [problem] if problem else []
     about = {
         "format_version": FORMAT_VERSION,
@@ -95,9 +94,9 @@ def trace(
     _collect(framework, cell, entry, problem)
     cell.write({**about, "label": f"{framework} command", "config": {}})
     tables = load(cell.path)
-    cell.write({**about, **_told_by(framework, command, warmup_steps, tables)})
+    cell.write({**about, **_told_by(framework, how.way, command, warmup_steps, tables)})
     if not len(tables.steps):
-        raise RunError(f"{_NO_STEPS} What was recorded is in {cell.path}.")
+        raise RunError(f"no step was found: {how.steps}. {_REMEDY} What was recorded is in {cell.path}.")
     return Traced(output, len(tables.steps), problem)
 
 
@@ -111,22 +110,27 @@ def _collect(framework: str, cell: CellFolder, entry: dict[str, Any], problem: s
     entry["recorder_cost_ns_per_span"] = dict(report.recorder_cost_ns_per_span)
 
 
-def _told_by(framework: str, command: Sequence[str], warmup_steps: int, tables: Tables) -> Mapping[str, Any]:
+def _told_by(
+    framework: str, way: Mapping[str, str], command: Sequence[str], warmup_steps: int, tables: Tables
+) -> Mapping[str, Any]:
     """Label and configuration, as far as the trace tells them; the fields of a cell that it does not tell are left out."""
     nodes = [*tables.clock["runs"]["0"]["nodes"]]
     workers, servers = (sum(node.startswith(role) for node in nodes) for role in ("worker-", "server-"))
     noted = {name: value for notes in tables.notes.get("0", {}).values() for name, value in notes}
-    store = str(noted.get("kvstore", "local"))
-    known = Cell(
-        backend=framework, workload=_program(command), workers=max(workers, 1), servers=max(servers, 1), kvstore=store
-    )
-    told = ("backend", "workload", "workers", "servers", "kvstore")
-    fields = {name: value for name, value in asdict(known).items() if name in told}
-    samples = tables.steps["samples"]
-    batch = int(samples.median()) if len(samples) else 0
-    shape = f"{servers}s{workers}w {store}" if servers else store
-    config = {**fields, "batch_size": batch, "warmup_steps": warmup_steps, "command": shlex.join(command)}
-    return {"label": f"{framework} {shape}, {known.workload}", "config": config}
+    told = {name: found for name, default in way.items() if (found := str(noted.get(name, default)))}
+    program, samples = _program(command), tables.steps["samples"]
+    shape = [f"{servers}s{workers}w"] if servers else []
+    config = {
+        "backend": framework,
+        "workload": program,
+        "workers": max(workers, 1),
+        "servers": max(servers, 1),
+        **told,
+        "batch_size": int(samples.median()) if len(samples) else 0,
+        "warmup_steps": warmup_steps,
+        "command": shlex.join(command),
+    }
+    return {"label": f"{' '.join([framework, *shape, *told.values()])}, {program}", "config": config}
 
 
 def _program(command: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from breakdown.backends import watcher as shared
 from breakdown.backends.mxnet import watcher as module
 from breakdown.backends.mxnet.watcher import Finder, Watcher
 from breakdown.model.stages import Op, Stage
@@ -58,7 +59,8 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
 
 def started(folder: Path, monkeypatch: pytest.MonkeyPatch, **options: int) -> Program:
     found: list[Program] = []
-    monkeypatch.setattr(module, "now_ns", lambda: found[0].now if found else 1)
+    for place in (shared, module):
+        monkeypatch.setattr(place, "now_ns", lambda: found[0].now if found else 1)
     found.append(Program(folder, **options))
     return found[0]
 

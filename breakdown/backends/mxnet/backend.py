@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from breakdown.backends import injection
 from breakdown.backends.api import Backend, Command, Home, Start
 from breakdown.config.cell import Cell
 from breakdown.config.identity import is_one_node
@@ -19,11 +20,8 @@ ENGINE_THREADS = 1
 
 BYTES_A_NUMBER = 4  # MXNet counts its bound in float32 numbers
 
-WARMUP_VARIABLE = "BREAKDOWN_WARMUP_STEPS"
-"""What the start-up hook is told: how many of a worker's first steps do not count."""
-
-TRACES_VARIABLE, RUN_VARIABLE = "BREAKDOWN_TRACE_DIR", "BREAKDOWN_RUN"
-"""What the native recorder is told: the folder for its traces, the number of the repetition."""
+RUN_VARIABLE = "BREAKDOWN_RUN"
+"""What the native recorder is told beside the folder for its traces: the number of the repetition."""
 
 
 class MxnetBackend(Backend):
@@ -57,16 +55,14 @@ class MxnetBackend(Backend):
 
 def recording(library: Path, traces: Path, run: int) -> dict[str, str]:
     """What loads the native recorder into a process and all that it starts."""
-    return {"LD_PRELOAD": str(library), TRACES_VARIABLE: str(traces.absolute()), RUN_VARIABLE: str(run)}
+    return {"LD_PRELOAD": str(library), injection.TRACES_VARIABLE: str(traces.absolute()), RUN_VARIABLE: str(run)}
 
 
 def tracing(home: Home, traces: Path, warmup_steps: int) -> dict[str, str]:
     """What records a user's own command and all the roles that it starts, in whatever environment they run."""
-    startup = Path(__file__).parent / "startup"
-    path = (str(startup), str(home.packages), os.environ.get("PYTHONPATH", ""))
-    env = {"PYTHONPATH": os.pathsep.join(filter(None, path)), WARMUP_VARIABLE: str(warmup_steps)}
+    env = injection.variables("mxnet", home.packages, traces, warmup_steps)
     if home.library is None:
-        return {**env, TRACES_VARIABLE: str(traces.absolute())}
+        return env
     preloaded = os.environ.get("LD_PRELOAD", "")
     recorder = recording(home.library, traces, 0)
     return {**env, **recorder, "LD_PRELOAD": f"{recorder['LD_PRELOAD']} {preloaded}".strip()}

@@ -1,6 +1,6 @@
 """Hooks for a user's own MXNet program: what is called from its main thread, told to a `watcher`.
 
-`install` runs when Python starts and only waits for the program to import mxnet. Nothing is hooked in a scheduler or server:
+`hook` is called when the program has imported mxnet (`backends.injection`). Nothing is hooked in a scheduler or server:
 there the native recorder sees all. Runs in the user's environment: standard library and breakdown's errors, model, clock and
 record only.
 """
@@ -9,68 +9,32 @@ from __future__ import annotations
 
 import atexit
 import functools
-import importlib.abc
-import importlib.machinery
 import os
-import sys
 from typing import Any, Callable, Iterator, List, Optional
 
-TRACES_VARIABLE, WARMUP_VARIABLE = "BREAKDOWN_TRACE_DIR", "BREAKDOWN_WARMUP_STEPS"
+from breakdown.backends import injection
+from breakdown.backends.mxnet.native_recorder import step_setter
+from breakdown.backends.mxnet.watcher import Finder, Watcher
+from breakdown.model.stages import Op, Stage
+from breakdown.record import marker
 
 
-def install() -> None:
-    """Waits for `import mxnet`, where the process is to be recorded."""
-    if os.environ.get(TRACES_VARIABLE) and os.environ.get("DMLC_ROLE", "worker") == "worker":
-        sys.meta_path.insert(0, _AfterImport("mxnet", _hook))
-
-
-class _AfterImport(importlib.abc.MetaPathFinder):
-    """Finds a module as the others do, and calls a function when it has been executed."""
-
-    def __init__(self, name: str, then: Callable[[Any], None]) -> None:
-        self._name = name
-        self._then = then
-
-    def find_spec(self, name: str, path: Any, target: Any = None) -> Optional[importlib.machinery.ModuleSpec]:
-        if name != self._name:
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
-        if spec is None or spec.loader is None:
-            return spec
-        execute, then = spec.loader.exec_module, self._then
-
-        def exec_module(module: Any) -> None:
-            execute(module)
-            then(module)
-
-        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
-        return spec
-
-
-def _hook(mx: Any) -> None:
-    try:
-        from breakdown.backends.mxnet.native_recorder import step_setter
-        from breakdown.backends.mxnet.watcher import Finder, Watcher
-        from breakdown.record import marker
-
-        watcher = Watcher(os.environ[TRACES_VARIABLE], int(os.environ.get(WARMUP_VARIABLE, "0")), step_setter())
-        atexit.register(watcher.close)
-        marker.listen(functools.partial(watcher.ends_step, Finder.MARK))
-        _Hooks(mx, watcher, Finder.TRAINER).install()
-    except Exception as error:  # whatever happens here, the user's program must run
-        print(f"breakdown: this process's main thread is not recorded: {error!r}", file=sys.stderr)
+def hook(mx: Any) -> None:
+    """Hooks a worker's program, or a single node's, which has just imported mxnet."""
+    if os.environ.get("DMLC_ROLE", "worker") != "worker":
+        return
+    watcher = Watcher(injection.traces(), injection.warmup_steps(), step_setter())
+    atexit.register(watcher.close)
+    marker.listen(functools.partial(watcher.ends_step, Finder.MARK))
+    _Hooks(mx, watcher).install()
 
 
 class _Hooks:
     """Replaces methods of MXNet's classes by ones that tell the watcher."""
 
-    def __init__(self, mx: Any, watcher: Any, finder: Any) -> None:
-        from breakdown.model.stages import Op, Stage
-
+    def __init__(self, mx: Any, watcher: Watcher) -> None:
         self._mx = mx
         self._watcher = watcher
-        self._finder = finder
         self._load, self._forward = (Stage.INPUT, Op.LOAD), (Stage.COMPUTE, Op.FORWARD)
         self._backward, self._submit = (Stage.COMPUTE, Op.BACKWARD), (Stage.SERIALIZE, "submit")
         self._metric = (Stage.COMPUTE, "metric")
@@ -90,7 +54,7 @@ class _Hooks:
         self._wrap(trainer, "update", self._submit, after=self._trainer_steps)
         self._wrap(module, "forward", self._forward, before=self._sees_batch)
         self._wrap(module, "backward", self._backward)
-        self._wrap(module, "update", self._submit, after=lambda *_: self._watcher.ends_step(self._finder))
+        self._wrap(module, "update", self._submit, after=lambda *_: self._watcher.ends_step(Finder.TRAINER))
         self._hook_store(mx.kvstore.KVStore)
 
     def _wrap(
@@ -215,7 +179,7 @@ class _Hooks:
         if not self._names:
             self._names = {str(number): parameter.name for number, parameter in enumerate(trainer._params)}
             self._watcher.note("parameter_names", self._names)
-        self._watcher.ends_step(self._finder, batch_size)
+        self._watcher.ends_step(Finder.TRAINER, batch_size)
 
 
 def _listed(key: Any) -> List[Any]:

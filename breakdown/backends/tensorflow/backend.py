@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
-from breakdown.backends.api import Backend, Command, Start
+from breakdown.backends import injection
+from breakdown.backends.api import Backend, Command, Home, Start
+from breakdown.backends.tensorflow.tracing import LIBRARY_VARIABLE
 from breakdown.config.cell import Cell
 from breakdown.config.identity import is_one_node
 from breakdown.errors import ConfigError
@@ -45,6 +48,12 @@ class TensorflowBackend(Backend):
         serves = start.node.role is Role.SERVER or (start.node.role is Role.WORKER and start.cell.tf_mode == "strategy")
         argv = (str(start.home.python), "-m", "breakdown.backends.tensorflow.role", str(start.spec))
         return Command((*argv, "serve") if serves else argv, env, serves)
+
+
+def tracing(home: Home, traces: Path, warmup_steps: int) -> dict[str, str]:
+    """What records a user's own command and all the roles that it starts, in whatever environment they run."""
+    library = {LIBRARY_VARIABLE: str(home.library)} if home.library is not None else {}
+    return {**injection.variables("tensorflow", home.packages, traces, warmup_steps), **library}
 
 
 def _config(start: Start) -> str:

@@ -11,13 +11,11 @@ from typing import Any, Callable, List, Mapping
 import tensorflow as tf
 
 from breakdown.backends.tensorflow import tracing
+from breakdown.backends.tensorflow.closures import READ, STEP
 from breakdown.backends.tensorflow.networks import Task
 from breakdown.clock.clocks import now_ns
 from breakdown.model.stages import Op, Stage
 from breakdown.record.api import Recorder
-
-STEP, READ = "train-step", "read"
-"""The operations of calling the function, which returns when all is computed, and of reading the loss."""
 
 MOMENTUM = 0.9  # as in breakdown.ps.optim
 ADAM_EPSILON = 1e-8

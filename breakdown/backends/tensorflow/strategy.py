@@ -8,28 +8,25 @@ Runs in TensorFlow's environment: standard library, tensorflow, and breakdown's 
 
 from __future__ import annotations
 
-from typing import Any, Callable, List, Mapping, Sequence, Tuple
+from typing import Any, List, Mapping, Sequence, Tuple
 
 import tensorflow as tf
-from tensorflow.python.distribute.coordinator import cluster_coordinator
 
-from breakdown.backends.tensorflow import tracing
-from breakdown.backends.tensorflow.function import READ, STEP, Model, set_threads
+from breakdown.backends.tensorflow import closures, tracing
+from breakdown.backends.tensorflow.closures import READ, STEP, TAKE, Process
+from breakdown.backends.tensorflow.function import Model, set_threads
 from breakdown.backends.tensorflow.networks import Task
 from breakdown.backends.tensorflow.placement import partitioner
 from breakdown.clock.clocks import now_ns
 from breakdown.model.stages import Stage
 from breakdown.record.api import Recorder
 
-TAKE = "take"
-"""The operation of waiting for the coordinator's next step."""
-
 
 def coordinate(cell: Mapping[str, Any], task: Task, threads: int, recorders: Sequence[Recorder]) -> None:
     """Runs all steps of the cell, as many for each worker on average. `recorders`: one a worker."""
     set_threads(threads, threads)
     drivers = [Driver(cell, rank, recorder) for rank, recorder in enumerate(recorders)]
-    _watch(drivers)
+    closures.watch(lambda worker, closure, process: drivers[worker].run(closure, process))
     strategy = tf.distribute.ParameterServerStrategy(
         tf.distribute.cluster_resolver.TFConfigClusterResolver(), variable_partitioner=partitioner(cell)
     )
@@ -59,23 +56,16 @@ class Driver:
         self._step = 0
         self._start_ns = 0  # of the step that comes; 0: none has been yet
 
-    def run(self, closure: Any, process: Callable[[], None]) -> None:
+    def run(self, closure: Any, process: Process) -> None:
         """One step: `process` has the worker run the closure, and fetches what it returns."""
         taken = now_ns()
         start = self._start_ns or taken
         tracing.step(self._step, self._rank)
         executed: List[int] = []
-        execute_on = closure.execute_on
-
-        def timed(worker: Any) -> None:
-            execute_on(worker)
-            executed.append(now_ns())
-
-        closure.execute_on = timed
-        process()
+        succeeded = process(lambda: executed.append(now_ns()))
         end = self._start_ns = now_ns()
-        if not executed:
-            return  # it failed, and the coordinator says so
+        if not succeeded:
+            return  # the coordinator says why
         for op, begin, until in (
             (self._take, start, taken),
             (self._execute, taken, executed[-1]),
@@ -86,16 +76,6 @@ class Driver:
         warm_up = self._step < self._cell["warmup_steps"]
         self._recorder.step(self._step, start, end, self._cell["batch_size"], warm_up, loss)
         self._step += 1
-
-
-def _watch(drivers: Sequence[Driver]) -> None:
-    """TensorFlow offers no place to stand in a worker's thread, so its method there is wrapped."""
-    process = cluster_coordinator.Worker._process_closure
-
-    def watched(worker: Any, closure: Any) -> None:
-        drivers[worker.worker_index].run(closure, lambda: process(worker, closure))
-
-    cluster_coordinator.Worker._process_closure = watched
 
 
 def _dataset(cell: Mapping[str, Any], task: Task) -> Any:

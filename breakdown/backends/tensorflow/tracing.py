@@ -1,6 +1,7 @@
 """The seam between a role's training and the tracing of what TensorFlow does within a step.
 
-Every role calls `start` once TensorFlow is imported, and `stop` once it has no work left. A worker (with
+Every role calls `start` once TensorFlow is imported, and `stop` once it has no work left; a process of a user's own command,
+of which nobody knows yet who it is, `load`, and `identify` as soon as it is known. A worker (with
 ParameterServerStrategy the coordinator, for the worker that it drives) tells the number of each step by `step` as it begins.
 The tracing itself is native: `native/`, compiled into the environment, sees TensorFlow's own threads.
 Nothing here raises into the training. Runs in TensorFlow's environment: standard library, tensorflow, and breakdown's
@@ -20,11 +21,20 @@ from breakdown.record.api import Recorder
 LIBRARY_VARIABLE = "BREAKDOWN_NATIVE_LIBRARY"
 """Names the compiled recorder where it does not lie in this interpreter's own environment."""
 
+UNKNOWN_ROLE = -1
+
 _library: Optional[ctypes.CDLL] = None
 
 
 def start(node: Node, run: int, folder: str, recorder: Recorder) -> None:
     """Tracing begins in this process. `folder`: for the files of traces; `recorder`: the process's own, for notes."""
+    problem = load(folder, run, int(node.role), node.rank)
+    if problem is not None:
+        recorder.note("warning", problem)
+
+
+def load(folder: str, run: int, role: int = UNKNOWN_ROLE, rank: int = 0) -> Optional[str]:
+    """Loads the native recorder, which begins to trace. What is wrong where it cannot be loaded, else None."""
     global _library
     import tensorflow as tf  # its libraries must be loaded before their calls can be redirected
 
@@ -32,12 +42,20 @@ def start(node: Node, run: int, folder: str, recorder: Recorder) -> None:
     try:
         library = ctypes.CDLL(path)
         library.breakdown_install.argtypes = [ctypes.c_char_p, ctypes.c_char_p, *[ctypes.c_int64] * 3]
+        library.breakdown_identify.argtypes = [ctypes.c_int64] * 2
         library.breakdown_step.argtypes = [ctypes.c_int64]
         library.breakdown_drive.argtypes = [ctypes.c_int64] * 2
-        library.breakdown_install(tf.__version__.encode(), folder.encode(), run, int(node.role), node.rank)
+        library.breakdown_install(tf.__version__.encode(), folder.encode(), run, role, rank)
         _library = library
     except (OSError, AttributeError) as error:
-        recorder.note("warning", f"what TensorFlow does within a step is not recorded: {error}")
+        return f"what TensorFlow does within a step is not recorded: {error}"
+    return None
+
+
+def identify(node: Node) -> None:
+    """This process turned out to be that node."""
+    if _library is not None:
+        _library.breakdown_identify(int(node.role), node.rank)
 
 
 def step(number: int, worker: int) -> None:

@@ -1,4 +1,4 @@
-// Loaded by ctypes into a role of TensorFlow once TensorFlow is imported: redirects the calls of TensorFlow's own libraries to
+// Loaded by ctypes into a process once TensorFlow is imported: redirects the calls of TensorFlow's own libraries to
 // the hooks, and starts to record. It refuses another version than the one that the hooks were written for.
 #include <cstdio>
 #include <cstdlib>
@@ -47,9 +47,10 @@ using namespace breakdown;
 
 extern "C" {
 
-// `version`: of TensorFlow. 0 when recording has started. Called once, before any server of TensorFlow is made.
+// `version`: of TensorFlow. `role`: -1 where it is not known yet. 0 when recording has started. Called once, before any server
+// of TensorFlow is made.
 __attribute__((visibility("default"))) int breakdown_install(const char* version, const char* folder, int64_t run, int64_t role, int64_t rank) {
-  identify(static_cast<Role>(role), rank);
+  if (role >= 0) identify(static_cast<Role>(role), rank);
   if (recording() || !start_recording(folder, run)) return 1;
   note("native", "\"tensorflow\"");
   if (strcmp(version, VERSION) != 0) {
@@ -74,6 +75,9 @@ __attribute__((visibility("default"))) int breakdown_install(const char* version
   set_activity(true);
   return 0;
 }
+
+// Who this process turned out to be. One that never does leaves no file.
+__attribute__((visibility("default"))) void breakdown_identify(int64_t role, int64_t rank) { identify(static_cast<Role>(role), rank); }
 
 // Whether what TensorFlow's threads do is recorded from here on; messages always are.
 __attribute__((visibility("default"))) void breakdown_activity(int on) { set_activity(on != 0); }

@@ -8,9 +8,9 @@ import sys
 
 def _install() -> None:
     try:
-        from breakdown.backends.mxnet import hooks
+        from breakdown.backends import injection
 
-        hooks.install()
+        injection.install()
     except Exception as error:  # whatever happens here, the user's program must run
         print(f"breakdown: this process is not recorded: {error!r}", file=sys.stderr)
 

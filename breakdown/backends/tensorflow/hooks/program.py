@@ -1,0 +1,158 @@
+"""What is known of the process in the course of time: its task, who trains in it, and how large its batches are."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import json
+import os
+import sys
+from typing import Callable, Collection, Dict, Iterator, List, Optional, Tuple
+
+from breakdown.backends import watcher
+from breakdown.backends.serving import says_it_serves
+from breakdown.backends.tensorflow import tracing
+from breakdown.backends.watcher import Watcher
+from breakdown.model.identity import Node, Role
+from breakdown.model.stages import Stage
+
+BETWEEN = (Stage.INPUT, "program")
+"""What the main thread does between two calls that compute: the program's own work, mostly to get the next batch."""
+
+CHIEFS = ("chief", "master")
+"""What TensorFlow calls the job of the first worker, where that is one of its own, or of the coordinator."""
+
+
+class Finder(enum.IntEnum):
+    """Who finds the steps; a higher one takes over from a lower one."""
+
+    FUNCTION = 0  # a tf.function that trains has returned
+    OPTIMIZER = 1  # an optimizer has applied gradients, outside of any tf.function
+    FIT = 2  # Keras
+    SESSION = 3
+    CLOSURE = 4
+    MARK = watcher.MARK
+
+
+class Program:
+    """One process of the user's command."""
+
+    def __init__(self, folder: str, warmup_steps: int) -> None:
+        self.watcher = Watcher(folder, warmup_steps, lambda step: tracing.step(step, self.watcher.rank))
+        self.batches = Batches(self.warn)
+        self._folder = folder
+        self._warmup_steps = warmup_steps
+        self._node: Optional[Node] = None
+        self._task: Optional[Tuple[str, int, bool]] = None  # job, index, whether the cluster has a chief
+        self._driven: Dict[int, Watcher] = {}
+        self.steps_a_closure = 1  # of Keras, in what is being scheduled
+
+    @property
+    def is_distributed(self) -> bool:
+        """Whether it has a server of TensorFlow."""
+        return self._task is not None
+
+    def has_server(self, jobs: Collection[str], job: str, index: int) -> None:
+        """A server of this task is about to be made, in a cluster of these jobs."""
+        if self._task is not None:
+            self.warn("this process makes several servers of TensorFlow: what each of them does cannot be told apart")
+            return
+        self._task = job, index, any(chief in jobs for chief in CHIEFS)
+        if job == "ps":
+            self._identify(Node(Role.SERVER, index))
+        elif job == "worker" and not self._task[2]:
+            self._identify(Node(Role.WORKER, index))
+
+    def serves(self) -> None:
+        """The main thread hands over to its server, and will not come back."""
+        if self._task is None:
+            return
+        job, index, _ = self._task
+        self._identify(Node(Role.WORKER if job == "worker" else Role.SERVER, index))
+        says_it_serves(self._folder)
+
+    def coordinates(self) -> None:
+        """The process drives the workers: its own main thread has no steps."""
+        self._identify(Node(Role.SCHEDULER, 0))
+        self.watcher.close()
+
+    def driven(self, rank: int, new: Callable[[str, int], Watcher]) -> Watcher:
+        """The watcher of a worker that this process drives. `new`: makes it, in the thread that drives."""
+        if rank not in self._driven:
+            made = self._driven[rank] = new(self._folder, self._warmup_steps)
+            made.rank = rank
+        return self._driven[rank]
+
+    @contextlib.contextmanager
+    def scheduling(self, steps: int) -> Iterator[None]:
+        """Closures that are made meanwhile hold so many batches."""
+        self.steps_a_closure = steps
+        try:
+            yield
+        finally:
+            self.steps_a_closure = 1
+
+    def marks_step(self, samples: int) -> None:
+        """The program's own mark."""
+        self.ends_step(Finder.MARK, samples)
+
+    def ends_step(self, finder: Finder, samples: int = 0) -> None:
+        """A step of the main thread has ended."""
+        self._trains()
+        self.watcher.ends_step(finder, samples)
+
+    def warn(self, text: str) -> None:
+        """Says it on stderr, and in the run's warnings where this process trains."""
+        print(f"breakdown: {text}", file=sys.stderr)
+        self.watcher.note("warning", text)
+
+    def close(self) -> None:
+        """The program ends. The native recorder goes on until the process has, for TensorFlow says farewell to its peers."""
+        for one in (self.watcher, *self._driven.values()):
+            one.close()
+
+    def _trains(self) -> None:
+        """It has no server, or its job does not say so: then it is a worker because it trains."""
+        if self._node is not None:
+            return
+        job, index, has_chief = self._task or _task_in_environment() or ("worker", 0, False)
+        rank = 0 if job in CHIEFS else index + has_chief
+        self._identify(Node(Role.WORKER, rank))
+
+    def _identify(self, node: Node) -> None:
+        if self._node is None:
+            self._node = node
+            self.watcher.rank = node.rank
+            tracing.identify(node)
+
+
+class Batches:
+    """The sizes that the program gave `Dataset.batch`, for where a batch itself cannot be seen."""
+
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        self._warn = warn
+        self._sizes: List[int] = []
+        self._told = False
+
+    def seen(self, size: int) -> None:
+        """A dataset is put into batches of this size."""
+        if size not in self._sizes:
+            self._sizes.append(size)
+
+    @property
+    def size(self) -> int:
+        """The first of them; 0 where there is none."""
+        if len(self._sizes) > 1 and not self._told:
+            self._told = True
+            sizes = ", ".join(map(str, self._sizes))
+            self._warn(f"datasets have batches of {sizes}: steps are taken to have {self._sizes[0]} samples, as the first")
+        return self._sizes[0] if self._sizes else 0
+
+
+def _task_in_environment() -> Optional[Tuple[str, int, bool]]:
+    try:
+        told = json.loads(os.environ.get("TF_CONFIG", ""))
+        task = told["task"]
+        return str(task["type"]), int(task["index"]), any(chief in told.get("cluster", ()) for chief in CHIEFS)
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,60 @@
+"""Whether a graph of TensorFlow trains: it computes gradients and changes variables, or has an optimizer's operations."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Iterable, Iterator, List, Set, Tuple
+
+_GRADIENT = re.compile(r"(^|/)(gradients(_\d+)?|gradient_tape)/")
+"""In the names of operations that compute gradients: tf.gradients' and GradientTape's."""
+
+_CHANGES = ("Assign", "Scatter", "ResourceScatter")
+"""How the types of operations begin that change a variable; Keras 3 updates with these."""
+
+_APPLIES = "Apply"
+"""In the types of operations that are an optimizer's: ApplyAdam, ResourceApplyMomentum, ResourceAccumulatorApplyGradient."""
+
+_SUMS = "Accumulator"
+"""In the types of operations by which SyncReplicasOptimizer collects the gradients of all workers."""
+
+
+def trains(operations: Iterable[Tuple[str, str]]) -> bool:
+    """Whether these operations do, each a name and a type."""
+    has_gradient = has_change = False
+    for name, kind in operations:
+        if _APPLIES in kind:
+            return True
+        has_gradient = has_gradient or _GRADIENT.search(name) is not None
+        has_change = has_change or kind.startswith(_CHANGES)
+    return has_gradient and has_change
+
+
+def is_synchronous(operations: Iterable[Tuple[str, str]]) -> bool:
+    """Whether workers' gradients are collected before they are applied."""
+    return any(_SUMS in kind and _APPLIES in kind for _, kind in operations)
+
+
+def needed(roots: Iterable[Any]) -> List[Any]:
+    """All operations of a graph that these need, themselves among them."""
+    found: List[Any] = []
+    seen: Set[Any] = set()
+    open_ = list(roots)
+    while open_:
+        one = open_.pop()
+        if one in seen:
+            continue
+        seen.add(one)
+        found.append(one)
+        open_.extend(tensor.op for tensor in one.inputs)
+        open_.extend(one.control_inputs)
+    return found
+
+
+def of_function(function: Any) -> Iterator[Tuple[str, str]]:
+    """Name and type of each operation of a traced function (a ConcreteFunction), and of those that it calls."""
+    graph = function.graph.as_graph_def()
+    for node in graph.node:
+        yield node.name, node.op
+    for called in graph.library.function:
+        for node in called.node_def:
+            yield node.name, node.op
