@@ -6,9 +6,9 @@ that parameter). What follows the last boundary of a pass gets a span with key "
 left alone and no clock is read.
 
 A boundary lies just behind a matrix product that has filled the caches with other things, so that every line of code there
-costs several times what it costs in a tight loop. So it only notes the time, beside a tuple made once. What was noted is
-recorded together, once in `CPU_INTERVAL_NS` and at the end of backward. And a module's `forward` is wrapped, since torch's
-own forward hooks lead every call of the module along a path that costs three times as much as the note.
+costs several times what it costs in a tight loop. So it only notes the time, beside an integer made once. What was noted is
+recorded as one chain, once in `CPU_INTERVAL_NS` and at the end of backward. And a module's `forward` is wrapped, since
+torch's own forward hooks lead every call of the module along a path that costs three times as much as the note.
 """
 
 from __future__ import annotations
@@ -23,15 +23,14 @@ from torch.utils.hooks import RemovableHandle
 
 from breakdown.clock.clocks import now_ns, thread_cpu_ns
 from breakdown.errors import BreakdownError
-from breakdown.model.identity import NO_REQUEST
 from breakdown.model.stages import Op, Stage
 from breakdown.record.api import Recorder, ThreadRecorder
+from breakdown.record.layout import link_word
 
 CPU_INTERVAL_NS = 4_000_000
 """About a scheduler's time slice: a thread that loses its core loses it for so long. CPU time is read at the first boundary
 after it. So a longer span has its own; shorter ones share what was read over all of them, in proportion to their length."""
 
-_What = tuple[Stage, int, int]  # stage, op, key
 GradientReady = Callable[[int, int], None]
 """(index of the parameter, step). Its gradient is in `.grad` and final."""
 
@@ -63,12 +62,15 @@ class StepInstrument:
         self._step = -1
         self._recording = recorder.enabled
         self._main = main
-        self._load, self._forward, self._backward = map(recorder.intern, (Op.LOAD, Op.FORWARD, Op.BACKWARD))
-        self._noted: list[tuple[_What, int]] = []  # a span and its end_ns; not yet recorded
+        load, self._forward, self._backward = map(recorder.intern, (Op.LOAD, Op.FORWARD, Op.BACKWARD))
+        self._load_link = link_word(Stage.INPUT, load, 0)
+        self._last_forward_link = link_word(Stage.COMPUTE, self._forward, 0)
+        self._last_backward_link = link_word(Stage.COMPUTE, self._backward, 0)
+        self._noted: list[int] = []  # the links of a chain (`record.api`) that is not yet recorded
         self._recorded_ns = 0  # the boundary up to which all is recorded
         self._due_ns = 0  # the time from which on a boundary records what is noted
         self._recorded_cpu_ns = 0  # the thread's CPU time there
-        self._input_bytes = 0  # of this step's batch
+        self._input_bytes = 0  # of this step's batch, until it is recorded
         self._handles: list[RemovableHandle] = []
         self._wrapped: list[tuple[nn.Module, Any]] = []  # and the `forward` that the module itself had, if any
         for index, (name, parameter) in enumerate(parameters):
@@ -87,12 +89,12 @@ class StepInstrument:
         """The batch is there; the forward pass follows."""
         if self._recording:
             self._input_bytes = size_bytes
-            self._note((Stage.INPUT, self._load, 0))
+            self._note(self._load_link)
 
     def start_backward(self) -> None:
         """The loss is computed; backward follows."""
         if self._recording:
-            self._note((Stage.COMPUTE, self._forward, 0))
+            self._note(self._last_forward_link)
 
     def finish_backward(self) -> None:
         """Backward has returned. Afterwards all spans up to here are recorded."""
@@ -103,9 +105,9 @@ class StepInstrument:
                 self._gradient_ready(index, self._step)
         self._missing.update(range(len(self._parameters)))
         if self._recording:
-            self._record()  # before the last boundary, so that the work of recording lies in a span and not behind it
-            self._note((Stage.COMPUTE, self._backward, 0))
-            self._record()
+            cpu_ns = thread_cpu_ns()  # before the last boundary, so that this work lies in a span and not behind it
+            self._noted += self._last_backward_link, now_ns()
+            self._record(cpu_ns)
 
     def close(self) -> None:
         """Leaves the model as it was, and records what an error has left noted."""
@@ -115,30 +117,26 @@ class StepInstrument:
             del module.forward
             if own_forward is not None:
                 module.forward = own_forward
-        self._record()
+        self._record(thread_cpu_ns())
 
-    def _note(self, what: _What) -> None:
+    def _note(self, what: int) -> None:
         """Ends a span here, and starts the next. The two closures below do the same without a call."""
         now = now_ns()
-        self._noted.append((what, now))
+        self._noted.extend((what, now))
         if now > self._due_ns:
-            self._record()
+            self._record(thread_cpu_ns())
 
-    def _record(self) -> None:
-        """Records what is noted."""
+    def _record(self, cpu_ns: int) -> None:
+        """Records what is noted. `cpu_ns`: the thread's CPU clock, read just now."""
         if not self._noted:
             return
-        cpu, end = thread_cpu_ns(), self._noted[-1][-1]
-        wall = max(end - self._recorded_ns, 1)
+        end = self._noted[-1]
         # The clocks are read one after the other, so a busy thread can seem to have used a little more than there was.
-        used = min(cpu - self._recorded_cpu_ns, wall)
-        start, step, span = self._recorded_ns, self._step, self._main.span
-        for (stage, op, key), end in self._noted:
-            size = self._input_bytes if stage is Stage.INPUT else 0
-            span(stage, op, key, step, size, start, end, NO_REQUEST, NO_REQUEST, (end - start) * used // wall)
-            start = end
+        used = min(cpu_ns - self._recorded_cpu_ns, end - self._recorded_ns)
+        self._main.chain(self._step, self._input_bytes, self._recorded_ns, used, self._noted)
         self._noted.clear()
-        self._recorded_ns, self._due_ns, self._recorded_cpu_ns = end, end + CPU_INTERVAL_NS, cpu
+        self._input_bytes = 0
+        self._recorded_ns, self._due_ns, self._recorded_cpu_ns = end, end + CPU_INTERVAL_NS, cpu_ns
 
     def _watch_forward(self, model: nn.Module, recorder: Recorder) -> None:
         names = {id(parameter): name for name, parameter in model.named_parameters()}
@@ -150,7 +148,7 @@ class StepInstrument:
                 module.forward = self._timed(module.forward, recorder.intern(names[id(own)]))
 
     def _timed(self, forward: Callable[..., Any], key: int) -> Callable[..., Any]:
-        note, what, clock = self._noted.append, (Stage.COMPUTE, self._forward, key), now_ns
+        note, what, clock = self._noted.extend, link_word(Stage.COMPUTE, self._forward, key), now_ns
 
         @functools.wraps(forward)
         def timed(*args: Any, **kwargs: Any) -> Any:
@@ -158,14 +156,15 @@ class StepInstrument:
             now = clock()
             note((what, now))
             if now > self._due_ns:
-                self._record()
+                self._record(thread_cpu_ns())
             return outputs
 
         return timed
 
     def _gradient_hook(self, index: int, key: int) -> Callable[[torch.Tensor], None]:
         missing, ready = self._missing, self._gradient_ready
-        note, what, clock = (self._noted.append if self._recording else None), (Stage.COMPUTE, self._backward, key), now_ns
+        note = self._noted.extend if self._recording else None
+        what, clock = link_word(Stage.COMPUTE, self._backward, key), now_ns
 
         def gradient_done(_: torch.Tensor) -> None:
             try:
@@ -179,7 +178,7 @@ class StepInstrument:
                 now = clock()
                 note((what, now))
                 if now > self._due_ns:
-                    self._record()
+                    self._record(thread_cpu_ns())
             ready(index, self._step)
 
         return gradient_done

@@ -53,30 +53,29 @@ class Handler:
 
     def _on_push(self, request: Request, buffer: Buffer, pull: Pull | None, taken_ns: int) -> None:
         key, step, push_id = request.key, request.step, request.push_id
-        start_ns, start_cpu_ns = taken_ns, cpu_start_ns(key.cpu_timed)
+        start_ns, work_cpu_ns = taken_ns, cpu_start_ns(key.cpu_timed)
         codec = self._shared.codec_of_push(step)
         if not codec.straight:
-            buffer = self._decoded(request, buffer, start_ns, start_cpu_ns)
-            start_ns, start_cpu_ns = now_ns(), cpu_start_ns(key.cpu_timed)
-        recorded = False
+            buffer = self._decoded(request, buffer, start_ns, work_cpu_ns)
+            start_ns, work_cpu_ns = now_ns(), cpu_start_ns(key.cpu_timed)
+        op = self._update
+        end_ns = cpu_ns = updated_ns = update_cpu_ns = NOT_MEASURED
         for action in key.state.on_push(request.worker, step, buffer, pull):
             if isinstance(action, Reply):
                 self._answer(key, action, key.held_ns.pop(action.pull.request_id), push_id)
                 continue
             key.state.perform(action)
-            op = self._sum if type(action) is Sum else self._update
-            cpu_ns, end_ns = cpu_used_ns(start_cpu_ns), now_ns()
-            if recorded:
-                self._record.span(
-                    Stage.AGGREGATE, op, key.record, step, key.nbytes, start_ns, end_ns, push_id, NO_REQUEST, cpu_ns
-                )  # fmt: skip
+            done_cpu_ns, done_ns = cpu_used_ns(work_cpu_ns), now_ns()
+            if end_ns == NOT_MEASURED:
+                op, end_ns, cpu_ns = (self._sum if type(action) is Sum else self._update), done_ns, done_cpu_ns
             else:
-                self._record.served(
-                    op, key.record, step, request.size_bytes, push_id, request.pull_id, request.sender, request.receiver,
-                    request.first_byte_ns, request.last_byte_ns, taken_ns, start_ns, end_ns, key.nbytes, cpu_ns,
-                )  # fmt: skip
-                recorded = True
-            start_ns, start_cpu_ns = end_ns, cpu_start_ns(key.cpu_timed)
+                updated_ns, update_cpu_ns = done_ns, done_cpu_ns
+            work_cpu_ns = cpu_start_ns(key.cpu_timed)
+        self._record.served(
+            op, key.record, step, request.size_bytes, push_id, request.pull_id, request.sender, request.receiver,
+            request.first_byte_ns, request.last_byte_ns, taken_ns, start_ns, end_ns, key.nbytes, cpu_ns, updated_ns,
+            update_cpu_ns,
+        )  # fmt: skip
 
     def _decoded(self, request: Request, buffer: Buffer, start_ns: int, start_cpu_ns: int) -> Buffer:
         key = request.key

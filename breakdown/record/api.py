@@ -7,7 +7,7 @@ caller: what could not be written is reported by `Recorder.close` and in the pro
 
 from __future__ import annotations
 
-from typing import Any, Optional, Protocol
+from typing import Any, Optional, Protocol, Sequence
 
 from breakdown.model.identity import NO_REQUEST
 from breakdown.model.records import Direction, Verb
@@ -23,8 +23,9 @@ THREAD_NOTE = "thread_id"
 class ThreadRecorder(Protocol):
     """The records of one thread. `op` and `key` are integers from `Recorder.intern`.
 
-    `span`, `sent` and `received` record one thing each. The three below record at once all that was done for a frame at one
-    place of the parameter server: one call instead of up to five. `store.requests` unfolds it to what the others record.
+    `span`, `sent` and `received` record one thing each. `chain` records many spans at once; the last three all that was done
+    for a frame at one place of the parameter server: one call instead of up to six. `store` unfolds it to what the others
+    record.
     """
 
     ident: int
@@ -44,6 +45,11 @@ class ThreadRecorder(Protocol):
         cpu_ns: int = NOT_MEASURED,
     ) -> None:
         """One finished span."""
+
+    def chain(self, step: int, size_bytes: int, start_ns: int, cpu_ns: int, links: Sequence[int], /) -> None:
+        """Spans that follow each other without a gap, from `start_ns` on. `links` holds for each two integers: what it is
+        (`layout.link_word`) and its end. The first has `size_bytes`; they share `cpu_ns` in proportion to their length.
+        """
 
     def sent(
         self,
@@ -110,10 +116,13 @@ class ThreadRecorder(Protocol):
         end_ns: int,
         work_bytes: int,
         cpu_ns: int,
+        updated_ns: int,
+        update_cpu_ns: int,
         /,
     ) -> None:
         """A push at the server, and the pull behind it if there is one: received by the thread `receiver` (its `ident`),
         queued until a handler takes them, and the first work for the push (`op`, on so many bytes), from `start_ns` on.
+        Right behind it an update, until `updated_ns` (NOT_MEASURED: there is none).
         """
 
     def replied(

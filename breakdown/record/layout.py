@@ -13,19 +13,23 @@ head's fields before it and the payload without padding.
 | NOTE | 0 | bytes | JSON list [name, value] |
 | END | 0 | bytes | JSON object {"lost": records that are not in the file}; absent when the process died |
 | ASKED, SERVED, REPLIED | its id | rows | as above: all that was done for a frame at one place, see `api` |
+| CHAIN | its id | words | int64 words: chain after chain, each `CHAIN_HEAD` and then its links, of `CHAIN_LINK` |
 
-Names and threads are written before the rows that use them. What a row of the last three kinds stands for, in spans and
-halves of messages, is unfolded by `store.requests`.
+Names and threads are written before the rows that use them. What the last four kinds stand for, in spans and halves of
+messages, is unfolded by `store.requests` and `store.chains`.
 """
 
 from __future__ import annotations
 
 import enum
 import zlib
+from functools import lru_cache
 from struct import Struct
-from typing import Dict, Tuple, Union
+from typing import Any, Dict, Tuple, TypeVar, Union
 
-MAGIC = b"BRKDWN01"
+_Word = TypeVar("_Word", bound=Any)
+
+MAGIC = b"BRKDWN02"
 """The last two digits are the version of this layout."""
 
 MARK = b"blk\n"
@@ -48,6 +52,7 @@ class Kind(enum.IntEnum):
     ASKED = 10
     SERVED = 11
     REPLIED = 12
+    CHAIN = 13
 
 
 _MESSAGE_COLUMNS = ("verb", "direction", "key", "step", "size_bytes", "request_id", "peer", "start_ns", "end_ns")
@@ -95,6 +100,8 @@ COLUMNS: Dict[Kind, Tuple[str, ...]] = {
         "end_ns",
         "work_bytes",
         "cpu_ns",
+        "updated_ns",
+        "update_cpu_ns",
     ),
     Kind.REPLIED: (
         "key",
@@ -111,11 +118,18 @@ COLUMNS: Dict[Kind, Tuple[str, ...]] = {
     ),
     # `loss_bits`: the IEEE 754 double's own 64 bits, so that no digit is lost; only meant where `has_loss` is 1.
     Kind.STEP: ("step", "start_ns", "end_ns", "samples", "warm_up", "has_loss", "loss_bits"),
+    Kind.CHAIN: ("word",),
 }
-"""The columns of a row, each one int64. `op` and `key` are ids of NAMES; -1 in `cpu_ns` and `held_ns` stands for not
-measured."""
+"""The columns of a row, each one int64. `op` and `key` are ids of NAMES; -1 in a time stands for not measured."""
+
+CHAIN_HEAD = ("links", "step", "size_bytes", "start_ns", "cpu_ns")
+CHAIN_LINK = ("what", "end_ns")
+"""The words of a chain, see `api`. `links`: how many follow; `what`: from `link_word`."""
 
 ROW_BYTES: Dict[Kind, int] = {kind: 8 * len(columns) for kind, columns in COLUMNS.items()}
+
+_ID_BITS = 28
+"""Of an op's and a key's id in a link."""
 
 _DOUBLE = Struct("<d")
 _INT64 = Struct("<q")
@@ -123,7 +137,24 @@ _INT64 = Struct("<q")
 
 def row_struct(kind: Kind) -> Struct:
     """Packs one row of this kind."""
-    return Struct("<%dq" % len(COLUMNS[kind]))
+    return words_struct(len(COLUMNS[kind]))
+
+
+@lru_cache(maxsize=None)
+def words_struct(count: int) -> Struct:
+    """Packs so many words."""
+    return Struct("<%dq" % count)
+
+
+def link_word(stage: int, op: int, key: int) -> int:
+    """What a link's span is, in one word; `link_parts` takes it apart again."""
+    return (stage << 2 * _ID_BITS) | (op << _ID_BITS) | key
+
+
+def link_parts(what: _Word) -> Tuple[_Word, _Word, _Word]:
+    """Stage, op, key: of one word, or of an array of words."""
+    mask = (1 << _ID_BITS) - 1
+    return what >> 2 * _ID_BITS, what >> _ID_BITS & mask, what & mask
 
 
 def payload_bytes(kind: Kind, count: int) -> int:

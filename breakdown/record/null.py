@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any, Optional, Sequence
 
 from breakdown.model.identity import NO_REQUEST
 from breakdown.model.records import Direction, Verb
@@ -30,6 +30,9 @@ class NullThreadRecorder:
         cause_id: int = NO_REQUEST,
         cpu_ns: int = NOT_MEASURED,
     ) -> None:
+        """Does nothing."""
+
+    def chain(self, step: int, size_bytes: int, start_ns: int, cpu_ns: int, links: Sequence[int], /) -> None:
         """Does nothing."""
 
     def sent(
@@ -95,6 +98,8 @@ class NullThreadRecorder:
         end_ns: int,
         work_bytes: int,
         cpu_ns: int,
+        updated_ns: int,
+        update_cpu_ns: int,
         /,
     ) -> None:
         """Does nothing."""

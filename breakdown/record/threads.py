@@ -9,17 +9,17 @@ operations is atomic, so no lock is needed.
 from __future__ import annotations
 
 import struct
-from typing import Callable, Iterator, List, Tuple
+from typing import Callable, Iterator, List, Sequence, Tuple
 
 from breakdown.model.identity import NO_REQUEST
 from breakdown.model.stages import Stage
 from breakdown.record.api import NOT_MEASURED
-from breakdown.record.layout import COLUMNS, Kind, row_struct
+from breakdown.record.layout import CHAIN_HEAD, CHAIN_LINK, COLUMNS, Kind, row_struct, words_struct
 
 Append = Callable[[bytes], None]
 Reject = Callable[[str], None]
 
-_KINDS = (Kind.SPAN, Kind.SENT, Kind.RECEIVED, Kind.ASKED, Kind.SERVED, Kind.REPLIED)
+_KINDS = (Kind.SPAN, Kind.SENT, Kind.RECEIVED, Kind.ASKED, Kind.SERVED, Kind.REPLIED, Kind.CHAIN)
 
 
 class Rows:
@@ -43,15 +43,16 @@ class Rows:
 class FileThreadRecorder:
     """Satisfies `api.ThreadRecorder`. Its methods are closures held in slots: a call is one lookup and no `self`."""
 
-    __slots__ = ("_rows", "asked", "ident", "name", "received", "replied", "sent", "served", "span")
+    __slots__ = ("_rows", "asked", "chain", "ident", "name", "received", "replied", "sent", "served", "span")
 
     def __init__(self, ident: int, name: str, reject: Reject) -> None:
         """`reject` is told, in words, of each record whose values are not 64-bit integers."""
         self.ident = ident
         self.name = name
         self._rows = tuple(map(Rows, _KINDS))
-        span, *others = self._rows
+        span, *others, chain = self._rows
         self.span = _span(span.append, reject, name)
+        self.chain = _chain(chain.append, reject, name)
         self.sent, self.received, self.asked, self.served, self.replied = (_plain(rows, reject, name) for rows in others)
 
     def take(self) -> Iterator[Tuple[Kind, List[bytes]]]:
@@ -84,6 +85,19 @@ def _span(append: Append, reject: Reject, thread: str) -> Callable[..., None]:
             reject(f"thread {thread}, step {step}: {problem}")
 
     return span
+
+
+def _chain(append: Append, reject: Reject, thread: str) -> Callable[..., None]:
+    head, link, error = len(CHAIN_HEAD), len(CHAIN_LINK), struct.error
+
+    def chain(step: int, size_bytes: int, start_ns: int, cpu_ns: int, links: Sequence[int], /) -> None:
+        count = len(links)
+        try:
+            append(words_struct(head + count).pack(count // link, step, size_bytes, start_ns, cpu_ns, *links))
+        except error as problem:
+            reject(f"thread {thread}, step {step}: {problem}")
+
+    return chain
 
 
 def _plain(rows: Rows, reject: Reject, thread: str) -> Callable[..., None]:

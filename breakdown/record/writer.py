@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import sys
+from itertools import accumulate
 from typing import Any, Optional, Sequence
 
 from breakdown.errors import RecordError
@@ -41,15 +42,16 @@ class TraceWriter:
         self._write(head(kind, thread, len(payload), payload) + payload + bytes(padding_bytes(len(payload))))
 
     def rows(self, kind: Kind, thread: int, rows: Sequence[bytes]) -> None:
-        """Blocks that hold these packed rows."""
+        """Blocks that hold these packed records: rows, or chains of many words, which are never parted between blocks."""
         for first in range(0, len(rows), ROWS_A_BLOCK):
             chunk = rows[first : first + ROWS_A_BLOCK]
             if self.failure is not None:
                 self.lost += len(chunk)
                 continue
             payload = b"".join(chunk)
-            written = self._write(head(kind, thread, len(chunk), payload) + payload)
-            self.lost += len(chunk) - max(0, written - HEAD.size) // ROW_BYTES[kind]
+            written = self._write(head(kind, thread, len(payload) // ROW_BYTES[kind], payload) + payload)
+            if self.failure is not None:
+                self.lost += sum(end > written - HEAD.size for end in accumulate(map(len, chunk)))
 
     def close(self) -> None:
         """Closes the file. Some file systems report a full disk only here."""

@@ -17,6 +17,7 @@ from breakdown.model.stages import Op, Stage
 from breakdown.record.api import NOT_MEASURED
 from breakdown.record.layout import COLUMNS, Kind
 from breakdown.record.tracefile import Block, TraceFile
+from breakdown.store import chains
 from breakdown.store.decode import Ints
 
 Columns = Mapping[str, Ints | int]
@@ -25,7 +26,7 @@ _Unfold = Callable[[Mapping[str, Ints], Callable[[str], int]], Iterator[tuple[Ki
 
 def unfolded(trace: TraceFile) -> TraceFile:
     """The same trace, in spans and halves of messages only."""
-    if not any(block.kind in _UNFOLD for block in trace.blocks):
+    if not any(block.kind in _UNFOLD or block.kind == Kind.CHAIN for block in trace.blocks):
         return trace
     names = dict(zip(trace.names, range(len(trace.names)), strict=True))
 
@@ -37,6 +38,9 @@ def unfolded(trace: TraceFile) -> TraceFile:
 
 
 def _parts(block: Block, name: Callable[[str], int]) -> Iterable[Block]:
+    if block.kind == Kind.CHAIN:
+        yield chains.spans(block)
+        return
     if block.kind not in _UNFOLD:
         yield block
         return
@@ -72,6 +76,9 @@ def _served(row: Mapping[str, Ints], name: Callable[[str], int]) -> Iterator[tup
     yield _state(pull, Stage.AGGREGATE, queue, "last_byte_ns", "taken_ns")
     work: Columns = {**push, "stage": int(Stage.AGGREGATE), "size_bytes": push["work_bytes"], "cause_id": NO_REQUEST}
     yield Kind.SPAN, work
+    done = {column: values[push["updated_ns"] != NOT_MEASURED] for column, values in push.items()}
+    update = _state(done, Stage.AGGREGATE, name(Op.UPDATE), "end_ns", "updated_ns")[1]
+    yield Kind.SPAN, {**update, "size_bytes": done["work_bytes"], "cpu_ns": done["update_cpu_ns"]}
 
 
 def _arrival(row: Mapping[str, Ints], first: str) -> dict[str, Ints]:

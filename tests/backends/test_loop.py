@@ -27,6 +27,7 @@ from breakdown.record.api import Recorder, ThreadRecorder
 from breakdown.record.layout import Kind, bits_to_loss
 from breakdown.record.null import NullRecorder
 from breakdown.record.recorder import FileRecorder
+from breakdown.store.requests import unfolded
 from breakdown.workloads.api import Workload
 from breakdown.workloads.data import Pool
 
@@ -85,7 +86,7 @@ class Trace:
 
 
 def read(path: Path) -> Trace:
-    trace = tracefile.read(str(path))
+    trace = unfolded(tracefile.read(str(path)))
     assert not trace.warnings
     assert set(trace.threads.values()) == {"main"}
     spans = []

@@ -23,6 +23,7 @@ from breakdown.record import tracefile
 from breakdown.record.layout import Kind, bits_to_loss
 from breakdown.record.null import NullRecorder
 from breakdown.record.recorder import FileRecorder
+from breakdown.store.requests import unfolded
 from breakdown.workloads.registry import build
 
 SMALL = {"features": 6, "hidden": 5, "layers": 2, "classes": 3}
@@ -41,7 +42,7 @@ def recorded(path: Path, cell: Cell) -> tracefile.TraceFile:
     recorder = FileRecorder(str(path), 0, WORKER)
     backend("single").run_role(RoleContext(cell, 0, WORKER, "", "", recorder))
     recorder.close()
-    return tracefile.read(str(path))
+    return unfolded(tracefile.read(str(path)))
 
 
 def test_names_are_those_of_the_configuration() -> None:
@@ -101,11 +102,12 @@ def test_a_step_is_accounted_for(tmp_path: Path) -> None:
     trace = recorded(tmp_path / "t", cell)
     busy: dict[int, int] = {}
     last = 0
-    for _, (_, _, _, step, _, start, end, *_) in trace.rows(Kind.SPAN):
+    spans = [row for _, row in trace.rows(Kind.SPAN)]
+    for _, _, _, step, _, start, end, *_ in sorted(spans, key=lambda row: row[6]):
         assert start >= last, "spans of one thread overlap"
         last = end
         busy[step] = busy.get(step, 0) + end - start
-    updates = [row for _, row in trace.rows(Kind.SPAN) if trace.names[row[1]] == "update"]
+    updates = [row for row in spans if trace.names[row[1]] == "update"]
     assert len(updates) == cell.total_steps
     shares = [1 - busy[row[0]] / (row[2] - row[1]) for _, row in trace.rows(Kind.STEP)]
     assert len(shares) == cell.total_steps

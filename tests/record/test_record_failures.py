@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import resource
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -16,9 +18,10 @@ from breakdown.clock.clocks import now_ns
 from breakdown.errors import RecordError
 from breakdown.model.identity import Node, Role
 from breakdown.model.stages import Stage
-from breakdown.record.layout import Kind
+from breakdown.record.layout import HEAD, Kind
 from breakdown.record.recorder import FileRecorder
 from breakdown.record.tracefile import read
+from breakdown.record.writer import TraceWriter
 
 SECOND_NS = 1_000_000_000
 
@@ -99,6 +102,22 @@ def test_a_disk_that_fills_up_keeps_what_was_written_and_counts_the_rest(tmp_pat
     assert len(steps) + int(said[2]) == 100_000
     assert path.stat().st_size == limit
     assert len(trace.warnings) == 1
+
+
+def test_of_chains_too_the_lost_ones_are_counted(tmp_path: Path) -> None:
+    """A file that ends within the third of four; then there is one more."""
+    whole = [struct.pack("<9q", 2, step, 0, 10, -1, 0, 20, 0, 30) for step in range(4)]
+    writer = TraceWriter(str(tmp_path / "a.trace"))
+    limit = os.fstat(writer._file).st_size + HEAD.size + 2 * len(whole[0]) + 40
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, unlimited[1]))  # Python ignores SIGXFSZ
+    try:
+        writer.rows(Kind.CHAIN, 1, whole)
+        writer.rows(Kind.CHAIN, 1, whole[:1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    writer.close()
+    assert writer.lost == 3
 
 
 def test_a_full_disk_is_survived_logged_once_and_reported_at_close(capfd: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ from breakdown.model.identity import Node, Role
 from breakdown.model.records import Direction, Verb
 from breakdown.model.stages import Stage
 from breakdown.record.api import NOT_MEASURED, THREAD_NOTE, Recorder
-from breakdown.record.layout import Kind, bits_to_loss, loss_to_bits
+from breakdown.record.layout import Kind, bits_to_loss, link_parts, link_word, loss_to_bits
 from breakdown.record.null import NullRecorder
 from breakdown.record.recorder import FileRecorder
 from breakdown.record.threads import Rows
@@ -49,6 +49,7 @@ def test_everything_that_is_recorded_is_read_back(path: str) -> None:
     forward, weight = recorder.intern("forward"), recorder.intern("fc1.weight")
     main.span(Stage.COMPUTE, forward, weight, 7, 4096, 100, 250, cpu_ns=120)
     main.span(Stage.WAIT, 0, weight, -1, 0, 250, 300, request_id=5, cause_id=6)
+    main.chain(7, 4096, 300, 90, [link_word(Stage.INPUT, forward, 0), 350, link_word(Stage.COMPUTE, forward, weight), 410])
     sender.sent(Verb.PUSH, Direction.REQUEST, weight, 7, 4096, 5, SERVER.code, 260, 280)
     sender.received(Verb.PULL, Direction.REPLY, weight, 7, 4096, 6, SERVER.code, 290, 299)
     recorder.step(7, 100, 300, 64, warm_up=True, loss=0.1)
@@ -63,6 +64,10 @@ def test_everything_that_is_recorded_is_read_back(path: str) -> None:
         (1, (Stage.COMPUTE, forward, weight, 7, 4096, 100, 250, 0, 0, 120)),
         (1, (Stage.WAIT, 0, weight, -1, 0, 250, 300, 5, 6, NOT_MEASURED)),
     ]
+    (chain,) = [block for block in trace.blocks if block.kind == Kind.CHAIN]
+    words = [word for (word,) in chain]
+    assert (chain.thread, words[:5], words[6::2]) == (1, [2, 7, 4096, 300, 90], [350, 410])
+    assert list(map(link_parts, words[5::2])) == [(Stage.INPUT, forward, 0), (Stage.COMPUTE, forward, weight)]
     assert list(trace.rows(Kind.SENT)) == [(2, (Verb.PUSH, Direction.REQUEST, weight, 7, 4096, 5, SERVER.code, 260, 280))]
     assert list(trace.rows(Kind.RECEIVED)) == [(2, (Verb.PULL, Direction.REPLY, weight, 7, 4096, 6, SERVER.code, 290, 299))]
     assert list(trace.rows(Kind.STEP)) == [
@@ -164,13 +169,14 @@ def test_a_record_with_wrong_values_does_not_raise_until_close(path: str) -> Non
     main.span(Stage.OTHER, 0, 0, 1, 0, 10, 20)
     main.span(Stage.OTHER, 0, 0, 1, 0, 10, 1.5)  # type: ignore[arg-type]
     main.sent(Verb.PUSH, Direction.REQUEST, 0, 0, 1 << 70, 0, 0, 0, 0)
+    main.chain(1, 0, 10, 20, [1, 1 << 70])
     recorder.step("one", 0, 1, 64)  # type: ignore[arg-type]
     recorder.note("itself", (loop := [1], loop.append(loop)))  # type: ignore[arg-type]
-    with pytest.raises(RecordError, match=r"worker-3\.trace: 4 records were lost: .*\(first: thread main, step 1: required"):
+    with pytest.raises(RecordError, match=r"worker-3\.trace: 5 records were lost: .*\(first: thread main, step 1: required"):
         recorder.close()
     trace = read(path)
     assert len(list(trace.rows(Kind.SPAN))) == 1
-    assert trace.warnings == (f"{path}: 4 records could not be written and are missing",)
+    assert trace.warnings == (f"{path}: 5 records could not be written and are missing",)
 
 
 def test_close_can_be_repeated_and_leaves_no_thread(path: str) -> None:
@@ -189,6 +195,7 @@ def test_the_null_recorder_takes_the_same_calls() -> None:
     recorder: Recorder = NullRecorder()
     thread = recorder.thread("main")
     thread.span(Stage.OTHER, recorder.intern("op"), 0, 1, 0, 10, 20, request_id=1, cause_id=2, cpu_ns=3)
+    thread.chain(1, 0, 10, 20, [0, 20])
     thread.sent(Verb.PUSH, Direction.REQUEST, 0, 0, 1, 0, 0, 0, 0)
     thread.received(Verb.PUSH, Direction.REQUEST, 0, 0, 1, 0, 0, 0, 0)
     recorder.step(0, 0, 1, 64, warm_up=True, loss=1.0)

@@ -111,7 +111,7 @@ def test_rows_are_views_into_the_file_aligned_for_int64(tmp_path: Path) -> None:
         (b"", "the process died while it started, or the disk was full"),
         (MAGIC[:3], "the process died while it started, or the disk was full"),
         (MAGIC, "holds no whole first block"),
-        (MAGIC[:-2] + b"99", "has trace layout 99, this version reads 01"),
+        (MAGIC[:-2] + b"99", "has trace layout 99, this version reads 02"),
         (b"PAR1 something else", "is not a trace file"),
     ],
 )

@@ -63,19 +63,20 @@ def test_a_frame_that_was_asked_with(tmp_path: Path) -> None:
 
 
 def test_a_push_that_was_served(tmp_path: Path) -> None:
-    """With its pull from worker 0, alone from worker 1: each was received by a thread of its own."""
+    """With its pull from worker 0; alone from worker 1, and then updated. Each was received by a thread of its own."""
     other = request_id(WORKERS[1], 1)
 
     def record(recorder: FileRecorder) -> None:
         first, second, handler = (recorder.thread(name) for name in ("recv-worker-0", "recv-worker-1", "handle-0"))
         total = recorder.intern(Op.SUM)
         sender, thread = WORKER.code, first.ident
-        handler.served(total, 1, 7, 512, PUSH, PULL, sender, thread, 10, 20, 30, 40, 60, 4096, 15)
+        none = NOT_MEASURED
+        handler.served(total, 1, 7, 512, PUSH, PULL, sender, thread, 10, 20, 30, 40, 60, 4096, 15, none, none)
         sender, thread = WORKERS[1].code, second.ident
-        handler.served(total, 1, 7, 512, other, NO_REQUEST, sender, thread, 50, 55, 60, 60, 70, 4096, NOT_MEASURED)
+        handler.served(total, 1, 7, 512, other, NO_REQUEST, sender, thread, 50, 55, 60, 60, 70, 4096, none, 95, 20)
 
     trace = recorded(tmp_path, SERVER, record)
-    ask, total = int(Direction.REQUEST), trace.names.index(Op.SUM)
+    ask, total, update = int(Direction.REQUEST), trace.names.index(Op.SUM), trace.names.index(Op.UPDATE)
     assert rows(trace) == sorted(
         [
             ("recv-worker-0", Kind.RECEIVED, (Verb.PUSH, ask, 1, 7, 512, PUSH, WORKER.code, 10, 20)),
@@ -86,6 +87,7 @@ def test_a_push_that_was_served(tmp_path: Path) -> None:
             ("handle-0", Kind.SPAN, queue(trace, Stage.AGGREGATE, 512, 55, 60, other)),
             ("handle-0", Kind.SPAN, (Stage.AGGREGATE, total, 1, 7, 4096, 40, 60, PUSH, NO_REQUEST, 15)),
             ("handle-0", Kind.SPAN, (Stage.AGGREGATE, total, 1, 7, 4096, 60, 70, other, NO_REQUEST, NOT_MEASURED)),
+            ("handle-0", Kind.SPAN, (Stage.AGGREGATE, update, 1, 7, 4096, 70, 95, other, NO_REQUEST, 20)),
         ]
     )
 

@@ -14,7 +14,7 @@ namespace breakdown {
 
 namespace {
 
-constexpr char MAGIC[] = "BRKDWN01";
+constexpr char MAGIC[] = "BRKDWN02";
 constexpr char MARK[] = "blk\n";
 constexpr size_t META_BYTES = 512;  // the first block is written again, in place, when the node is known
 constexpr size_t ROWS_A_BLOCK = 4096;
