@@ -69,8 +69,8 @@ class ServerLoad:
     """One server's work in a mean step of the run (all workers' requests of one step number)."""
 
     server: int
-    bytes_in: int
-    bytes_out: int
+    bytes_in: int | None  # None: no message was recorded
+    bytes_out: int | None
     busy_ns: int  # handler threads' decode + sum + update + encode
     queue_ns: int  # requests' waiting time, summed
     keys: int
@@ -94,8 +94,8 @@ class CellFinding:
     keys: tuple[KeyTime, ...]  # biggest first; adds up to step_ns
     servers: tuple[ServerLoad, ...]
     server_skew: float | None  # busiest server's bytes / mean server's bytes; None without servers
-    bytes_pushed: int  # a worker and step, on the wire
-    bytes_pulled: int
+    bytes_pushed: int | None  # a worker and step, on the wire; None: there are servers, but no message was recorded
+    bytes_pulled: int | None
     recorder_cost_ns: int | None  # self-measured, a step
     speedup: float | None = None  # over the single node with one worker's resources
     speedup_interval: Interval | None = None

@@ -38,8 +38,8 @@ def loads(graph: Graph, steps: Steps) -> tuple[ServerLoad, ...]:
         found.append(
             ServerLoad(
                 server=node.rank,
-                bytes_in=mean(int(size[received].sum()), pairs),
-                bytes_out=mean(int(size[sent].sum()), pairs),
+                bytes_in=mean(int(size[received].sum()), pairs) if len(size) else None,
+                bytes_out=mean(int(size[sent].sum()), pairs) if len(size) else None,
                 busy_ns=mean(int(length[busy_op[rows.op[here]]].sum()), pairs),
                 queue_ns=mean(int(length[graph.shape[here] == QUEUE].sum()), pairs),
                 keys=len(np.unique(rows.key[spans:][received | sent])),
@@ -49,13 +49,15 @@ def loads(graph: Graph, steps: Steps) -> tuple[ServerLoad, ...]:
 
 
 def skew(servers: tuple[ServerLoad, ...]) -> float | None:
-    """The busiest server's bytes by the mean server's: 1 is even. None where no server moved any."""
-    moved = [load.bytes_in + load.bytes_out for load in servers]
+    """The busiest server's bytes by the mean server's: 1 is even. None where no server moved any that were measured."""
+    moved = [(load.bytes_in or 0) + (load.bytes_out or 0) for load in servers]
     return max(moved) * len(moved) / sum(moved) if sum(moved) else None
 
 
-def bytes_moved(rows: Rows, steps: Steps) -> tuple[int, int]:
-    """Bytes pushed and pulled by a worker in a step, as they travelled."""
+def bytes_moved(rows: Rows, steps: Steps) -> tuple[int, int] | tuple[None, None]:
+    """Bytes pushed and pulled by a worker in a step, as they travelled; None where there are servers, but no message."""
+    if not len(rows.receiver) and any(node.role == Role.SERVER for node in rows.places):
+        return None, None
     size, counted = rows.size_bytes[rows.spans :], _counted(rows, steps)[rows.spans :]
     pushed = counted & (rows.verb == Verb.PUSH) & (rows.direction == Direction.REQUEST)
     pulled = counted & (rows.verb == Verb.PULL) & (rows.direction == Direction.REPLY)

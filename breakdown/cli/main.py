@@ -21,6 +21,7 @@ COMMANDS = {
     "compare": ("breakdown.cli.compare", "Put two saved results side by side."),
     "export": ("breakdown.cli.export", "Write a saved result in another program's format."),
     "trace": ("breakdown.cli.trace", "Record a training of your own, then explain it."),
+    "import": ("breakdown.cli.import_", "Make a result of a profile that TensorFlow wrote, then explain it."),
     "env": ("breakdown.cli.env", "Make the environments that frameworks run in."),
     "doctor": ("breakdown.cli.doctor", "Try what works on this machine, and say how to get the rest."),
 }

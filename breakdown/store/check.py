@@ -59,7 +59,7 @@ def _loose(spans: pd.DataFrame, messages: pd.DataFrame) -> Iterator[str]:
     requests = (messages["direction"] == Direction.REQUEST.label).to_numpy()
     asked = pd.MultiIndex.from_frame(messages.loc[requests, ["run", "request_id"]])
     unasked = ~pd.MultiIndex.from_frame(messages[["run", "request_id"]]).isin(asked)
-    yield from _sentence("replies answer a request that nobody sent", messages, ~requests & unasked)
+    yield from _sentence("replies answer a request that nobody sent", messages, joins & ~requests & unasked)
     done = pd.MultiIndex.from_frame(spans.loc[_of_operations(spans["request_id"]), ["run", "request_id"]])
     for column in ("request_id", "cause_id"):
         of_operation = _of_operations(spans[column])

@@ -58,8 +58,8 @@ def test_an_unknown_command_lists_the_known() -> None:
     found = call("rnu")
     assert found.exit_code == 2
     assert (
-        "unknown command 'rnu'. Did you mean 'run'? Known: run, plan, explain, report, compare, export, trace, env, doctor."
-        in found.stderr
+        "unknown command 'rnu'. Did you mean 'run'? "
+        "Known: run, plan, explain, report, compare, export, trace, import, env, doctor." in found.stderr
     )
 
 
@@ -86,6 +86,12 @@ def test_an_unknown_command_lists_the_known() -> None:
         (["export", "{dir}", "--format", "pdf"], "'pdf' is not"),
         (["export", "{dir}"], "Missing option '--format'"),
         (["run"], "Missing argument 'EXPERIMENT.yaml'"),
+        (["import"], "Missing argument 'PATH...'"),
+        (["import", "nowhere"], "there is no file or folder nowhere"),
+        (["import", "{dir}"], "Expected an XPlane file (plugins/profile/TIME/HOST.xplane.pb), a serialised RunMetadata, or"),
+        (["import", "{bad}"], "bad.yaml is no profile, or one that is cut off or damaged. Expected an XPlane file"),
+        (["import", "{bad}", "--role", "worker-0"], "--role worker-0 is not ROLE=FILE"),
+        (["import", "{bad}", "--role", "chief=x"], "unknown role 'chief'. Known: worker-N, server-N, scheduler-0"),
         (["run", "{good}", "--colour"], "No such option"),
     ],
 )

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from breakdown.analysis import wording as fmt
-from breakdown.analysis.findings import CellFinding
+from breakdown.analysis.findings import CellFinding, ServerLoad
 from breakdown.model.stages import Stage
 from breakdown.report.figures import canvas
 from breakdown.report.palette import MUTED
@@ -20,7 +20,7 @@ GAP = 0.75
 def server_load(cell: CellFinding) -> Figure:
     """Four panels side by side. Without servers, one line that says so."""
     servers = cell.servers
-    names = [f"server {load.server} · {fmt.integer(load.keys)} key{'' if load.keys == 1 else 's'}" for load in servers]
+    names = [f"server {load.server}{_keys(load)}" for load in servers]
     with canvas.style():
         height = ROW * max(len(servers), 1) + 1.1
         figure = canvas.new_figure(height)
@@ -41,7 +41,7 @@ def server_load(cell: CellFinding) -> Figure:
             return figure
         left = canvas.left_margin(names)
         width = (canvas.WIDTH - left - 4 * GAP) / 4
-        panels: tuple[tuple[str, Stage, Sequence[int], Callable[[int], str]], ...] = (
+        panels: tuple[tuple[str, Stage, Sequence[int | None], Callable[[int | None], str]], ...] = (
             ("bytes in", Stage.PUSH, [load.bytes_in for load in servers], fmt.size),
             ("bytes out", Stage.PULL, [load.bytes_out for load in servers], fmt.size),
             ("busy, ms", Stage.AGGREGATE, [load.busy_ns for load in servers], fmt.ms),
@@ -55,11 +55,15 @@ def server_load(cell: CellFinding) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, name: str, stage: Stage, values: Sequence[int], write: Callable[[int], str]) -> None:
+def _keys(load: ServerLoad) -> str:
+    return "" if load.bytes_in is None else f" · {fmt.integer(load.keys)} key{'' if load.keys == 1 else 's'}"
+
+
+def _panel(axes: Axes, name: str, stage: Stage, values: Sequence[int | None], write: Callable[[int | None], str]) -> None:
     for row, value in enumerate(values):
-        canvas.box(axes, stage, 0, row - 0.3, value, 0.6)
-        axes.annotate(write(value), (value, row), (4, 0), textcoords="offset points", va="center", fontsize=8)
-    axes.set_xlim(0, max([1, *values]))
+        canvas.box(axes, stage, 0, row - 0.3, value or 0, 0.6)
+        axes.annotate(write(value), (value or 0, row), (4, 0), textcoords="offset points", va="center", fontsize=8)
+    axes.set_xlim(0, max([1, *(value or 0 for value in values)]))
     axes.set_ylim(len(values) - 0.5, -0.5)
     axes.set_title(name, fontsize=8.5, color=MUTED, fontweight="normal", pad=4)
     axes.set_xticks([])

@@ -68,6 +68,10 @@ class Written:
 
     def rows(self, vocabulary: Vocabulary) -> Mapping[Kind, Rows]:
         """All rows, by kind."""
+        return {kind: _rows(kind, table, vocabulary) for kind, table in self.tables().items()}
+
+    def tables(self) -> dict[Kind, list[tuple[str | int, ...]]]:
+        """All rows, by kind, as tuples of thread and `COLUMNS`; texts are still texts."""
         spans = list(self._states)
         for thread, activities in self._work.items():
             spans += [(thread, start, end, what) for start, end, what in flat(activities)]
@@ -82,7 +86,7 @@ class Written:
                 name = thread if lane == 0 else f"{thread}#{lane + 1}"
                 about = (end.verb, end.direction, end.key, end.step, end.size_bytes, end.request, end.peer)
                 tables[kind].append((name, *about, end.start_ns, end.end_ns))
-        return {kind: _rows(kind, table, vocabulary) for kind, table in tables.items()}
+        return tables
 
 
 def _rows(kind: Kind, table: list[tuple[str | int, ...]], vocabulary: Vocabulary) -> Rows:

@@ -1,0 +1,1 @@
+"""Reads profiles that TensorFlow wrote by itself, and brings them into the trace grammar."""
