@@ -3,6 +3,7 @@
 Every role calls `start` once TensorFlow is imported, and `stop` once it has no work left. A worker (with
 ParameterServerStrategy the coordinator, for the worker that it drives) tells the number of each step by `step` as it begins.
 The tracing itself is native: `native/`, compiled into the environment, sees TensorFlow's own threads.
+Where only every n-th step is traced, TensorFlow's activity is recorded in those alone, in all roles; messages always are.
 Nothing here raises into the training. Runs in TensorFlow's environment: standard library, tensorflow, and breakdown's
 errors, model, clock and record only.
 """
@@ -12,20 +13,38 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from dataclasses import asdict, dataclass
 from typing import Optional
 
 from breakdown.model.identity import Node
-from breakdown.record.api import Recorder
+from breakdown.record.api import STEPS_NOTE, Recorder
 
 LIBRARY_VARIABLE = "BREAKDOWN_NATIVE_LIBRARY"
 """Names the compiled recorder where it does not lie in this interpreter's own environment."""
 
+
+@dataclass(frozen=True)
+class Steps:
+    """Which steps of each worker are traced: `first`, and then every n-th."""
+
+    every: int = 1
+    first: int = 0
+
+    def __contains__(self, step: int) -> bool:
+        return step >= self.first and (step - self.first) % self.every == 0
+
+
 _library: Optional[ctypes.CDLL] = None
+_steps = Steps()
 
 
-def start(node: Node, run: int, folder: str, recorder: Recorder) -> None:
-    """Tracing begins in this process. `folder`: for the files of traces; `recorder`: the process's own, for notes."""
-    global _library
+def start(node: Node, run: int, folder: str, recorder: Recorder, threads: int = 0, steps: Steps = Steps()) -> None:
+    """Tracing begins in this process.
+
+    `folder`: of the run, for the files of traces; `recorder`: the process's own, for notes; `threads`: how many compute
+    inside an operation, 0 where that is not known. With more than one an operation's processor time is not measured.
+    """
+    global _library, _steps
     import tensorflow as tf  # its libraries must be loaded before their calls can be redirected
 
     path = os.environ.get(LIBRARY_VARIABLE, os.path.join(sys.prefix, "lib", "breakdown_native.so"))
@@ -33,8 +52,14 @@ def start(node: Node, run: int, folder: str, recorder: Recorder) -> None:
         library = ctypes.CDLL(path)
         library.breakdown_install.argtypes = [ctypes.c_char_p, ctypes.c_char_p, *[ctypes.c_int64] * 3]
         library.breakdown_step.argtypes = [ctypes.c_int64]
+        library.breakdown_begin_step.argtypes = [ctypes.c_int64, ctypes.c_int]
+        library.breakdown_only_traced_steps.argtypes = [ctypes.c_char_p]
         library.breakdown_install(tf.__version__.encode(), folder.encode(), run, int(node.role), node.rank)
-        _library = library
+        if threads == 1:
+            library.breakdown_measure_cpu_time()
+        if steps.every > 1 and library.breakdown_only_traced_steps(folder.encode()) == 0:
+            recorder.note(STEPS_NOTE, asdict(steps))
+        _library, _steps = library, steps
     except (OSError, AttributeError) as error:
         recorder.note("warning", f"what TensorFlow does within a step is not recorded: {error}")
 
@@ -43,6 +68,7 @@ def step(number: int, worker: int) -> None:
     """Step `number` of worker `worker` begins in the calling thread."""
     if _library is not None:
         _library.breakdown_step(number)
+        _library.breakdown_begin_step(worker, number in _steps)
 
 
 def stop() -> None:

@@ -20,7 +20,7 @@ from breakdown.store.messages import NO_STEP
 from breakdown.store.tensorflow import calls
 from breakdown.store.tensorflow.calls import Call
 from breakdown.store.tensorflow.graphs import RECEIVE, SEND
-from breakdown.store.tensorflow.raw import Activity
+from breakdown.store.tensorflow.raw import RUN_GRAPH, Activity
 from breakdown.store.tensorflow.run import ASK, DECODE, ENCODE, TAKE, Run
 from breakdown.store.tensorflow.written import End, What
 
@@ -33,7 +33,7 @@ def write(run: Run, call: Call) -> None:
     """Writes the rows of one call, in both processes."""
     if call.number and call.method == calls.RECV_TENSOR:
         (_push if call.client.role is Role.SERVER else _pull)(run, call)
-    elif call.number and call.method == calls.RUN_GRAPH:
+    elif call.number and call.method == RUN_GRAPH:
         _run_graph(run, call)
     else:
         what = What(Stage.OTHER, "", call.method, NO_STEP, run.request(call.client, 0, id(call)))
@@ -77,7 +77,7 @@ def _push(run: Run, call: Call) -> None:
 def _run_graph(run: Run, call: Call) -> None:
     """The master tells another process to run its part of a step, and is told when that is done."""
     master, server, number = call.client, call.server, call.number
-    request = run.request(master, number, calls.RUN_GRAPH, server)
+    request = run.request(master, number, RUN_GRAPH, server)
     what = What(Stage.PULL, Op.QUEUE, DISPATCH, run.step(number), request)
     sent, received = call.halves.get((_REQUEST, True)), call.halves.get((_REQUEST, False))
     if sent is not None:
@@ -142,7 +142,7 @@ def _handled(run: Run, call: Call, what: What) -> Activity | None:
 
 def _encoded(run: Run, call: Call, encode: Activity, what: What) -> None:
     work = replace(what, stage=Stage.SERIALIZE, op=Op.ENCODE)
-    run.written[call.server].did(encode.thread, encode.start_ns, encode.end_ns, work)
+    run.written[call.server].did(encode.thread, encode.start_ns, encode.end_ns, work, encode.cpu_ns)
     _queued(run, call, call.server, encode.end_ns, what)
 
 
@@ -161,7 +161,8 @@ def _decoded(run: Run, call: Call, what: What) -> None:
     written = run.written[call.client]
     if received is not None:
         written.state(decode.thread, received.end_ns, decode.start_ns, replace(what, op=Op.QUEUE))
-    written.did(decode.thread, decode.start_ns, decode.end_ns, replace(what, stage=Stage.SERIALIZE, op=Op.DECODE))
+    work = replace(what, stage=Stage.SERIALIZE, op=Op.DECODE)
+    written.did(decode.thread, decode.start_ns, decode.end_ns, work, decode.cpu_ns)
     run.brought[call.client, call.number, call.tensor] = what.request, decode.end_ns
 
 

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from breakdown.model.identity import Node
+from breakdown.record.api import NOT_MEASURED
 from breakdown.store.tensorflow.graphs import Graph
-from breakdown.store.tensorflow.raw import Activity, Process
+from breakdown.store.tensorflow.raw import RUN_GRAPH, Activity, Process
 
 
 @dataclass
@@ -25,6 +26,7 @@ class Operation:
     done_ns: int | None
     waits_for: str = ""  # the last of those that it needs; "": none was marked
     released_by: tuple[int, str] = (0, "")  # the (step, operation) within which it was done, where another's did that
+    cpu_ns: int = NOT_MEASURED
 
 
 @dataclass
@@ -62,10 +64,12 @@ def parts(process: Process) -> dict[int, Part]:
         if at is not None:
             name, _, kind = kernel.name.rpartition(":")
             operation = Operation(name, kind, kernel.thread, kernel.start_ns, kernel.end_ns, kernel.end_ns)
+            operation.cpu_ns = kernel.cpu_ns
             part(at.number).operations[name] = operation
     for start in by_kind["start"]:
         name, _, kind = start.name.rpartition(":")
         part(start.number).operations[name] = Operation(name, kind, start.thread, start.start_ns, start.end_ns, None)
+    _before_tracing(by_kind["done"], process, part)
     _ends(by_kind["done"], by_kind, part, inside)
     for activity in by_kind["other"]:
         if activity.name == "RunGraph":
@@ -99,6 +103,15 @@ def link(operations: Mapping[str, Operation], graph: Graph) -> None:
             one.waits_for = max(done)[1]
 
 
+def _before_tracing(ends: Iterable[Activity], process: Process, part: Callable[[int], Part]) -> None:
+    """Asynchronous operations that began while none were recorded: by what is known, when their process was told to."""
+    told_ns = {half.number: half.end_ns for half in process.halves if half.what == RUN_GRAPH and not half.sent}
+    for end in ends:
+        name, _, kind = end.name.rpartition(":")
+        since_ns = told_ns.get(end.number, end.start_ns)
+        part(end.number).operations.setdefault(name, Operation(name, kind, end.thread, since_ns, since_ns, None))
+
+
 def _ends(
     ends: Iterable[Activity], by_kind: Mapping[str, list[Activity]], part: Callable[[int], Part], inside: _Enclosing
 ) -> None:
@@ -106,9 +119,7 @@ def _ends(
     running = _Enclosing([*by_kind["kernel"], *by_kind["start"]])
     for end in ends:
         name = end.name.rpartition(":")[0]
-        operation = part(end.number).operations.get(name)
-        if operation is None:
-            continue
+        operation = part(end.number).operations[name]
         operation.done_ns = end.start_ns
         around = running.of(end.thread, end.start_ns)
         if around is None or (around.name, around.number) == (end.name, end.number):
