@@ -3,15 +3,11 @@
     python benchmarks/mxnet_overhead.py [--pairs 60] [--seconds 0.6] [--only dist_sync] [--out FILE.json]
 
 The quickstart's MLP, on a single node and with one server and two workers, started as `breakdown run` starts it. Its real
-training loop runs in turns, some steps back to back until all that they handed to the engine is done; between two turns all
-roles rest, and their recorders, the native one and Python's, are switched on or off. Two jobs, one of them with
-`record: false`, would not do: jobs of one and the same cell differ from each other by several percent for as long as they
-live. What is left of the recorder while it is off is a jump and the reading of a flag where each record would be.
+training loop runs in turns (`turns.py`), and a turn ends when all that it handed to the engine is done. The recorders, the
+native one and Python's, are switched on or off.
 
-A sample is a turn. Its time is from the first worker's start to the last one's end, its processor time that of all roles,
-user and system. The turns end with a rest in which the recorders write what they hold, and that processor time counts too.
-Every pair of turns changes what goes first. An overhead is the median over pairs of the paired ratio, minus one, with a
-bootstrap 95 % interval. What a record costs is what the native recorder of each process measures of itself.
+An overhead is the median over pairs of the paired ratio, minus one, with a bootstrap 95 % interval. What a record costs is
+what the native recorder of each process measures of itself.
 """
 
 from __future__ import annotations
@@ -19,16 +15,16 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
+
+from turns import OFF, Job, Turns, obey, pause
 
 if TYPE_CHECKING:  # at run time only where they are needed: MXNet's environment has none of them
     from collections.abc import Mapping
@@ -37,69 +33,20 @@ if TYPE_CHECKING:  # at run time only where they are needed: MXNet's environment
 
     from breakdown.config.cell import Cell
 
+ON = "on"
 MOST_NS, MOST_SHARE = 1000, 0.02
 STEP_MS = {"local": 30, "dist_sync": 60}
 """About: how many steps fill a turn."""
 
-START_TIMEOUT_S = 60
-REST_S = 0.6
-"""Longer than the recorders wait before they write."""
-
-CPU_CLOCK = 2  # of a process, all its threads: Linux's CPUCLOCK_SCHED
-
-
-# --- a role (runs in MXNet's environment: standard library, mxnet, and breakdown's injected rooms) --------------------
-
-
-def switch(word: str) -> bool:
-    """Switches this process's native recorder "on" or "off", and says whether Python's is to record."""
-    on = word.strip() == "on"
-    ctypes.CDLL(None).breakdown_pause(int(not on))
-    return on
-
-
-class Turns:
-    """A worker's recorder, and that of its main thread. At the end of each turn it waits for the word for the next one."""
-
-    def __init__(self, inner: Any, steps_a_turn: int, turns: int) -> None:
-        self.inner = inner
-        self.intern, self.note = inner.intern, inner.note
-        self.steps_a_turn, self.turns = steps_a_turn, turns
-        self.on = True
-        self.start_ns = time.monotonic_ns()
-
-    def thread(self, name: str) -> Turns:
-        self.main = self.inner.thread(name)
-        return self
-
-    def span(self, *row: int) -> None:
-        if self.on:
-            self.main.span(*row)
-
-    def step(self, step: int, start_ns: int, end_ns: int, samples: int, warm_up: bool, loss: float) -> None:
-        import mxnet as mx
-
-        if self.on:
-            self.inner.step(step, start_ns, end_ns, samples, warm_up, loss)
-        turn, place = divmod(step + 1, self.steps_a_turn)
-        if place:
-            return
-        mx.nd.waitall()
-        print(self.start_ns, time.monotonic_ns(), flush=True)
-        if turn < self.turns:
-            self.on = switch(sys.stdin.readline())
-            print("switched", flush=True)
-            sys.stdin.readline()
-        self.start_ns = time.monotonic_ns()
-
 
 def play_role(spec_path: Path, turns: int) -> int:
-    """What `breakdown.backends.mxnet.role` does, but in turns."""
+    """What `breakdown.backends.mxnet.role` does, but in turns. Runs in MXNet's environment."""
     from breakdown.backends.mxnet import role
 
+    switch = partial(pause, ctypes.CDLL(None))
     spec = json.loads(spec_path.read_text())
-    if spec["role"] != "worker":
-        Thread(target=obey, daemon=True).start()
+    if spec["role"] != "worker":  # scheduler and server, whose main thread is MXNet's
+        Thread(target=obey, args=(switch,), daemon=True).start()
         return role.main([str(spec_path)])
     import mxnet as mx
 
@@ -112,114 +59,17 @@ def play_role(spec_path: Path, turns: int) -> int:
     recorder = FileRecorder(spec["trace"], spec["run"], Node(Role.WORKER, spec["rank"]))
     store = None if cell["kvstore"] == "local" else mx.kv.create(cell["kvstore"])
     task = build(cell["workload"], spec["workload_options"], cell["seed"])
-    train(cell, task, store, Turns(recorder, cell["warmup_steps"], turns))  # type: ignore[arg-type]
+    train(cell, task, store, Turns(recorder, cell["warmup_steps"], turns, switch, mx.nd.waitall))  # type: ignore[arg-type]
     recorder.close()
     return 0
-
-
-def obey() -> None:
-    """In scheduler and server, whose main thread is MXNet's."""
-    for line in sys.stdin:
-        switch(line)
-        print("switched", flush=True)
-
-
-# --- the job ---------------------------------------------------------------------------------------------------------
-
-
-class Job:
-    """The processes of one cell. The first turn is its warm-up."""
-
-    def __init__(self, cell: Cell, turns: int, folder: Path) -> None:
-        from breakdown.launch import child
-        from breakdown.model.identity import Role
-        from breakdown.runner.plan import prepare, write_specs
-        from breakdown.store.folder import CellFolder
-
-        self.raw = CellFolder(folder).raw_dir(0)
-        self.steps_a_turn = cell.warmup_steps
-        self.time_ms: dict[str, list[float]] = {"on": [], "off": []}
-        self.cpu_ms: dict[str, list[float]] = {"on": [], "off": []}
-        prepared = prepare(cell, "overhead", 0, CellFolder(folder), sorted(os.sched_getaffinity(0)))
-        write_specs(prepared.specs)
-        self._processes: list[subprocess.Popen[str]] = []
-        self._workers: list[subprocess.Popen[str]] = []
-        for one in prepared.plan.processes:
-            role = (one.argv[0], os.path.abspath(__file__), "--role", one.argv[-1], "--pairs", str(turns))
-            cores = "-" if one.cores is None else ",".join(map(str, one.cores))
-            started = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(Path(child.__file__)), str(os.getpid()), cores, *role],
-                env={**os.environ, **one.env},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            self._processes.append(started)
-            if one.node.role is Role.WORKER:
-                self._workers.append(started)
-
-    def warm_up(self) -> None:
-        """The first turn."""
-        for worker in self._workers:
-            self._hear(worker)
-
-    def turn(self, mode: str) -> None:
-        """One sample."""
-        for process in self._processes:
-            self._say(process, mode)
-        for process in self._processes:
-            self._hear(process)
-        before_s = self._cpu_s()
-        for worker in self._workers:
-            self._say(worker, "go")
-        times = [tuple(map(int, self._hear(worker).split())) for worker in self._workers]
-        time.sleep(REST_S)
-        self.cpu_ms[mode].append((self._cpu_s() - before_s) / self.steps_a_turn * 1e3)
-        elapsed_ns = max(end for _, end in times) - min(start for start, _ in times)
-        self.time_ms[mode].append(elapsed_ns / self.steps_a_turn / 1e6)
-
-    def end(self) -> None:
-        """All roles leave by themselves."""
-        for process in self._processes:
-            if process.wait(START_TIMEOUT_S):
-                raise SystemExit(f"{process.args} ended with exit code {process.returncode}")
-
-    def kill(self) -> None:
-        for process in self._processes:
-            process.kill()
-            process.wait()
-            for stream in (process.stdin, process.stdout):
-                assert stream is not None
-                stream.close()
-
-    def _cpu_s(self) -> float:
-        return sum(time.clock_gettime(~process.pid << 3 | CPU_CLOCK) for process in self._processes)
-
-    @staticmethod
-    def _say(process: subprocess.Popen[str], word: str) -> None:
-        assert process.stdin is not None
-        process.stdin.write(f"{word}\n")
-        process.stdin.flush()
-
-    @staticmethod
-    def _hear(process: subprocess.Popen[str]) -> str:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        if not line:
-            raise SystemExit(f"{process.args} ended early, with exit code {process.wait(START_TIMEOUT_S)}")
-        return line
 
 
 def measure(cell: Cell, pairs: int) -> tuple[Job, dict[str, Any]]:
     """A job with its samples, and what it recorded."""
     with ExitStack() as stack:
-        job = Job(cell, 1 + 2 * pairs, Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        job = Job(cell, (ON, OFF), pairs, Path(stack.enter_context(tempfile.TemporaryDirectory())), __file__)
         stack.callback(job.kill)
-        job.warm_up()
-        for number in range(pairs):
-            for mode in ("off", "on") if number % 2 else ("on", "off"):
-                job.turn(mode)
-        job.end()
+        job.run()
         return job, recorded(job.raw, job.steps_a_turn * (1 + pairs))
 
 
@@ -254,8 +104,8 @@ def claims_of(name: str, job: Job) -> list[Claim]:
 
     found = []
     for what, samples in (("time", job.time_ms), ("processor time of all roles", job.cpu_ms)):
-        ratios = [100 * (on / off - 1) for on, off in zip(samples["on"], samples["off"], strict=True)]
-        about = f"recording on against off, mxnet {name}, {what}, {statistics.median(samples['off']):.1f} ms a step"
+        ratios = [100 * (on / off - 1) for on, off in zip(samples[ON], samples[OFF], strict=True)]
+        about = f"recording on against off, mxnet {name}, {what}, {statistics.median(samples[OFF]):.1f} ms a step"
         found.append(Claim(about, "%", measured(ratios), at_most=100 * MOST_SHARE))
     return found
 
@@ -267,9 +117,10 @@ def main() -> int:
     parser.add_argument("--only", default="", choices=["", *STEP_MS])
     parser.add_argument("--out", type=Path, help="default: results/benchmarks/mxnet_overhead.json")
     parser.add_argument("--role", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--turns", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.role is not None:
-        return play_role(options.role, options.pairs)
+        return play_role(options.role, options.turns)
     from dataclasses import asdict, replace
 
     from common import Claim, finish, load_average, measured

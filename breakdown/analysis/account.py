@@ -10,11 +10,12 @@ import numpy as np
 
 from breakdown.analysis import bootstrap, servers, stages
 from breakdown.analysis.bootstrap import Floats
-from breakdown.analysis.critical_path import Steps, find, measured_steps
+from breakdown.analysis.critical_path import Steps, find, measured_steps, traced_steps
 from breakdown.analysis.findings import CellFinding
 from breakdown.analysis.graph import build
 from breakdown.analysis.rows import Rows, read
 from breakdown.analysis.sampling.compare import sampled_roles
+from breakdown.analysis.traced import said_of
 from breakdown.errors import TraceError
 from breakdown.model.identity import Node, Role
 
@@ -42,12 +43,13 @@ def account(tables: Tables) -> CellAccount:
         )
     rows = read(tables)
     graph = build(rows, tables.steps)
-    path = find(graph, steps)
-    sums = stages.totals(path)
+    traced = traced_steps(tables)
+    path = find(graph, traced)
+    sums = stages.totals(path, steps)
     rates = samples_per_s(steps)
     whole_steps = sums.exposed_ns.sum(axis=1)
-    loads = servers.loads(graph, steps)
-    pushed, pulled = servers.bytes_moved(rows, steps)
+    loads = servers.loads(graph, traced)
+    pushed, pulled = servers.bytes_moved(rows, traced)
     finding = CellFinding(
         cell_id=str(cell.get("cell_id", "")),
         label=str(cell.get("label", cell.get("cell_id", ""))),
@@ -66,7 +68,7 @@ def account(tables: Tables) -> CellAccount:
         bytes_pushed=pushed,
         bytes_pulled=pulled,
         recorder_cost_ns=_recorder_cost_ns(cell, rows, steps),
-        warnings=(*tables.warnings, *_run_warnings(cell)),
+        warnings=(*tables.warnings, *said_of(len(steps), len(traced)), *_run_warnings(cell)),
         samples=sampled_roles(tables),
     )
     return CellAccount(finding, sums, rates)

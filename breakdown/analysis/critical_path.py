@@ -18,6 +18,7 @@ from breakdown.analysis import walker
 from breakdown.analysis.codes import MISSING, NONE, Ints, Long
 from breakdown.analysis.graph import BLOCK, HOLD, WORK, Graph, build
 from breakdown.analysis.rows import Rows, read
+from breakdown.analysis.traced import traced
 from breakdown.errors import TraceError
 from breakdown.model.identity import Node, Role
 from breakdown.model.stages import STAGE_LABELS, Op, Stage
@@ -86,6 +87,12 @@ def measured_steps(tables: Tables) -> Steps:
         raise TraceError(f"step {bad['step']} of worker {bad['rank']} in repetition {bad['run']} ends before it starts")
     columns = ("run", "rank", "step", "start_ns", "end_ns", "samples")
     return Steps(*(frame[name].to_numpy(dtype=np.int64) for name in columns))
+
+
+def traced_steps(tables: Tables) -> Steps:
+    """Those of the measured steps that can be walked: where every n-th was traced, these."""
+    steps = measured_steps(tables)
+    return steps.where(traced(tables.notes, steps.run, steps.worker, steps.step))
 
 
 def find(graph: Graph, steps: Steps) -> Path:
@@ -180,13 +187,13 @@ def check_tiling(steps: Steps, of_step: Ints, start_ns: Long, end_ns: Long) -> N
 
 
 def walk(tables: Tables) -> pd.DataFrame:
-    """The critical path of every measured step: one row a segment, with the columns of `findings.Segment`.
+    """The critical path of every measured step that was traced: one row a segment, with the columns of `findings.Segment`.
 
     Times are ns. `stage`, `op`, `place` ("server-0"), `key` and `cause` are categories; `cause` is null but where a worker
     was held for another. Raises `TraceError` at a trace that breaks the model's labels.
     """
     rows = read(tables)
-    path = find(build(rows, tables.steps), measured_steps(tables))
+    path = find(build(rows, tables.steps), traced_steps(tables))
     return frame(rows, path)
 
 

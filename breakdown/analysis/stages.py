@@ -49,17 +49,31 @@ class Totals:
         return apportion(self.step_ns, [int(total) for total in self.exposed_ns.sum(axis=0)])
 
 
-def totals(path: Path) -> Totals:
-    """Sums the path up. Raises `TraceError` if the stages of any step do not add up to its wall time."""
-    steps = path.steps
-    by_step = _sums(path.of_step * _STAGES + path.stage, path.length_ns, len(steps) * _STAGES).reshape(-1, _STAGES)
-    if not np.array_equal(by_step.sum(axis=1), steps.wall_ns):
+def totals(path: Path, steps: Steps) -> Totals:
+    """Sums the path up. Raises `TraceError` if the stages of any step do not add up to its wall time, or no step was traced.
+
+    `steps`: all that were measured. Where the path is that of some of them, a repetition's time is shared out as theirs is.
+    """
+    traced = path.steps
+    by_step = _sums(path.of_step * _STAGES + path.stage, path.length_ns, len(traced) * _STAGES).reshape(-1, _STAGES)
+    if not np.array_equal(by_step.sum(axis=1), traced.wall_ns):
         raise TraceError("the stages of a step do not add up to it: a fault of breakdown, please report it with this trace")
     runs, of_run = np.unique(steps.run, return_inverse=True)
     counts = np.bincount(of_run, minlength=len(runs)).astype(np.int64)
     exposed = np.zeros((len(runs), _STAGES), dtype=np.int64)
-    np.add.at(exposed, of_run, by_step)
+    np.add.at(exposed, np.searchsorted(runs, traced.run), by_step)
+    if len(traced) < len(steps):
+        wall_ns = _sums(of_run, steps.wall_ns, len(runs))
+        exposed = np.array([_shared_out(*run, exposed.sum(axis=0)) for run in zip(wall_ns, exposed, strict=True)])
     return Totals(tuple(runs.tolist()), counts, exposed)
+
+
+def _shared_out(wall_ns: int, exposed_ns: Long, of_all_ns: Long) -> list[int]:
+    """A repetition's time by stage, as it was exposed in its traced steps; where it has none, in those of all."""
+    weights = exposed_ns if exposed_ns.any() else of_all_ns
+    if not weights.any():
+        raise TraceError("no measured step was traced: set trace_every to at most steps, and run it again")
+    return apportion(int(wall_ns), weights.tolist())
 
 
 def stage_times(graph: Graph, path: Path, sums: Totals) -> tuple[StageTime, ...]:

@@ -13,6 +13,7 @@ from breakdown.analysis.critical_path import Path, Steps, find, measured_steps
 from breakdown.analysis.findings import Segment, Timeline, TimelineMessage, TimelineSpan
 from breakdown.analysis.graph import HOLD, QUEUE, build
 from breakdown.analysis.rows import Rows, read
+from breakdown.analysis.traced import traced
 from breakdown.errors import UsageError
 from breakdown.model.identity import Role
 from breakdown.model.stages import Stage
@@ -35,6 +36,7 @@ def window(tables: Tables, run: int, worker: int, first_step: int, steps: int) -
     chosen = measured.where(of_worker & (measured.step >= first_step) & (measured.step < first_step + steps))
     if not len(chosen):
         raise UsageError(_nothing(measured.where(of_worker), run, worker, first_step, steps))
+    walked = chosen.where(traced(tables.notes, chosen.run, chosen.worker, chosen.step))
     origin, end = int(chosen.start_ns.min()), int(chosen.end_ns.max())
     spans, messages = (table[table["run"] == run] for table in (tables.spans, tables.messages))
     rows = read(replace(tables, spans=spans, messages=messages))
@@ -83,7 +85,7 @@ def window(tables: Tables, run: int, worker: int, first_step: int, steps: int) -
             for at in wires.tolist()
             if int(sent.thread[at]) in lane and int(received.thread[at]) in lane
         ),
-        critical=tuple(_segments(rows, find(graph, chosen), origin)),
+        critical=tuple(_segments(rows, find(graph, walked), origin)) if len(walked) else (),
         step_bounds_ns=tuple(
             (worker, start_ns - origin, end_ns - origin)
             for worker, start_ns, end_ns in zip(

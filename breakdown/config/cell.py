@@ -64,6 +64,7 @@ class Cell:
     server_cores: int = 0  # cores pinned for each server; 0: not pinned, shares what there is
     # how it is observed
     record: bool = True
+    trace_every: int = 5  # backend tensorflow: every n-th step is traced; the others count for the speed alone
     timeout_s: float = 300.0  # of one repetition
 
     @property

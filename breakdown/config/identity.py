@@ -98,7 +98,7 @@ def _meaningful(cell: Cell) -> dict[str, Any]:
     if cell.backend == "tensorflow":
         silent |= NOT_OF_TENSORFLOW
     else:
-        silent.add("tf_mode")
+        silent |= {"tf_mode", "trace_every"}
     if cell.consistency != "ssp":
         silent.add("staleness")
     if cell.backend != "mxnet" and cell.sharding != "split":

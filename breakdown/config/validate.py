@@ -71,6 +71,7 @@ RULES: Mapping[str, Rule] = {
     "cores_per_worker": Rule(int, low=0),
     "server_cores": Rule(int, low=0),
     "record": Rule(bool),
+    "trace_every": Rule(int, low=1),
     "timeout_s": Rule(float, above=0),
 }
 

@@ -19,6 +19,9 @@ NOT_MEASURED = -1
 THREAD_NOTE = "thread_id"
 """The note [name, id] by which a recorder tells which of the system's threads writes under a name. One may have several."""
 
+STEPS_NOTE = "traced_steps"
+"""The note by which a node says that what lies within a step was recorded in some alone: {"every": n, "first": step}."""
+
 
 class ThreadRecorder(Protocol):
     """The records of one thread. `op` and `key` are integers from `Recorder.intern`.

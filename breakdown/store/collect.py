@@ -34,7 +34,7 @@ from breakdown.store.operations import resolve
 from breakdown.store.requests import unfolded
 from breakdown.store.tensorflow.convert import convert, handing_over
 from breakdown.store.tensorflow.raw import NOTES as TENSORFLOW_NOTES
-from breakdown.store.tensorflow.raw import is_tensorflow
+from breakdown.store.tensorflow.raw import TRACED_NOW, is_tensorflow
 
 WARNING_NOTE = "warning"
 """The trace note by which a process tells the user something; its value is the text."""
@@ -90,6 +90,7 @@ def collect(folder: CellFolder, run: int) -> CollectReport:
             warnings.append(f"{node}: {left_out} records were left out: their stage, op, key or peer has no name")
         for trace in own:
             Path(trace.path).unlink()
+    (folder.raw_dir(run) / TRACED_NOW).unlink(missing_ok=True)
     with suppress(OSError):  # an unreadable trace keeps the folder
         folder.raw_dir(run).rmdir()
         folder.raw_dir(run).parent.rmdir()

@@ -78,7 +78,7 @@ def test_stages_that_do_not_add_up_are_a_fault() -> None:
     zero = np.zeros(1, dtype=np.int64)
     path = Path(steps(0, 10), zero, zero, zero + 9, zero, zero, zero, zero, zero - 1, zero)
     with pytest.raises(TraceError, match="stages of a step do not add up"):
-        totals(path)
+        totals(path, path.steps)
 
 
 def test_bars_that_do_not_add_up_are_a_fault() -> None:

@@ -16,6 +16,11 @@ from breakdown.store.tables import Tables
 MS = 1_000_000
 ENGINE = "std::thread (libstdc++.so);mxnet::engine::ThreadedEngine::ExecuteOprBlock (libmxnet.so)"
 CUSTOMER = "ps::Customer::Receiving (libmxnet.so);ps::KVServer<char>::Process (libmxnet.so)"
+EVENTS = "grpc_event_engine::experimental::PosixEndpointImpl"
+EXECUTOR = (
+    "tensorflow::ExecutorState<tensorflow::SimplePropagatorState>::Process (x);tensorflow::ThreadPoolDevice::Compute (x)"
+)
+FUTEX = "absl::lts_20250814::synchronization_internal::FutexWaiter"
 SLEEPS = "pthread_cond_wait (libc.so.6);? (libc.so.6)"
 
 
@@ -31,6 +36,24 @@ SLEEPS = "pthread_cond_wait (libc.so.6);? (libc.so.6)"
         ("zmq::epoll_t::loop (x);zmq::tcp_read (x);recv (libc.so.6)", Role.SERVER, Activity(Stage.PUSH, "receive")),
         ("zmq::epoll_t::loop (x);epoll_wait (libc.so.6)", Role.SERVER, ASLEEP),
         (f"{CUSTOMER};mxnet::kvstore::Executor::Exec (x);{SLEEPS}", Role.SERVER, ASLEEP),
+        (f"{EVENTS}::HandleRead (x);EventEnginePosixInterface::RecvMsg (x);recvmsg (y)", Role.WORKER,
+         Activity(Stage.PULL, "receive")),
+        (f"{EVENTS}::TcpFlush (x);EventEnginePosixInterface::SendMsg (x);sendmsg (y)", Role.SERVER,
+         Activity(Stage.PULL, "send")),
+        (f"{EXECUTOR};tensorflow::SendOp::Compute (x);memcpy (y)", Role.WORKER, Activity(Stage.PUSH, "send")),
+        (f"{EXECUTOR};tensorflow::ApplyGradientDescentOp<Eigen::ThreadPoolDevice, float>::Compute (x)", Role.SERVER,
+         Activity(Stage.AGGREGATE, Op.UPDATE)),
+        (f"{EXECUTOR};tensorflow::ConditionalAccumulatorBaseApplyGradientOp::Compute (x)", Role.SERVER,
+         Activity(Stage.AGGREGATE, Op.SUM)),
+        (f"{EXECUTOR};tensorflow::MatMulOp<Eigen::ThreadPoolDevice, float, false>::Compute (x);dnnl::sgemm (y)", Role.WORKER,
+         Activity(Stage.COMPUTE)),
+        ("grpc_cq_next (x);tensorflow::TensorResponse::ParseFast (x);memcpy (y)", Role.WORKER,
+         Activity(Stage.SERIALIZE, Op.DECODE)),
+        ("tensorflow::GrpcWorker::GrpcRecvTensorAsync (x);tensorflow::grpc::EncodeTensorToByteBuffer (x)", Role.SERVER,
+         Activity(Stage.SERIALIZE, Op.ENCODE)),
+        (f"run (tensorflow/python/client/session.py);tensorflow::LocalMaster::RunStep (x);{FUTEX}::Wait (x);syscall (y)",
+         Role.WORKER, ASLEEP),
+        (f"tsl::thread::EigenEnvironment (x);{FUTEX}::Post (x);syscall (libc.so.6)", Role.WORKER, UNKNOWN),
         ("train (breakdown/backends/loop.py);backward (torch/_tensor.py);sgemm (libtorch_cpu.so)", Role.WORKER,
          Activity(Stage.COMPUTE, Op.BACKWARD)),
         ("Handler.run (breakdown/ps/handler.py);ShardState._sum (breakdown/ps/state.py)", Role.SERVER,
@@ -118,6 +141,27 @@ def test_the_same_thread_and_the_same_stretch_are_compared(role: RoleSamples) ->
         (Stage.OTHER, ""): (0.02, 0.0),
         (Stage.PUSH, ""): (0.0, 0.1),
     }
+
+
+def test_where_only_some_steps_were_traced_both_sides_count_in_those_alone() -> None:
+    """Steps of 10 ms, of which the first and third were traced; sampled throughout, and asleep only in the second."""
+    steps = pd.DataFrame({"run": 0, "rank": 0, "step": range(3), "warm_up": False})
+    steps["start_ns"], steps["end_ns"] = steps["step"] * 10 * MS, (steps["step"] + 1) * 10 * MS
+    seen = [(f"{ENGINE};mxnet::ndarray::Plus (x)", 0, 10), (SLEEPS, 10, 20), (f"{ENGINE};SGDMomUpdate (x)", 20, 30)]
+    samples = pd.DataFrame(
+        [(0, "server", 0, "", 7, stack, start * MS, end * MS) for stack, start, end in seen],
+        columns=["run", "role", "rank", "thread", "thread_id", "stack", "start_ns", "end_ns"],
+    )
+    recorded = spans(("engine", "aggregate", Op.SUM, 0, 10), ("engine", "aggregate", Op.UPDATE, 20, 24))
+    rule = ["traced_steps", {"every": 2, "first": 0}]
+    notes = {"0": {"server-0": [["thread_id", ["engine", 7]], rule], "worker-0": [rule]}}
+    columns = ["run", "sender_role", "sender_rank", "sender_thread", "verb", "send_start_ns", "send_end_ns"]
+    tables = Tables(recorded, pd.DataFrame(columns=columns), steps, {"runs": [{"run": 0}]}, {}, (), notes, samples)
+    ((thread,),) = (role.threads for role in sampled_roles(tables))
+    assert thread.sampled_ns == 20 * MS
+    assert {(share.op, share.sampled, share.traced) for share in thread.shares} == {
+        (Op.SUM, 0.5, 0.5), (Op.UPDATE, 0.5, 0.2), ("", 0.0, 0.3),
+    }  # fmt: skip
 
 
 def test_shares_add_up(role: RoleSamples) -> None:

@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from mxnet_home import mxnet_home
+from witnesses import PER_CENT, breakdown, counted_bytes, experiment, only_cell, own_network
 
 from breakdown.analysis.sampling.compare import sampled_roles
 from breakdown.analysis.sampling.findings import RoleSamples, ThreadSamples
 from breakdown.launch import sampling
 from breakdown.model.identity import Node, Role
 from breakdown.model.stages import Op, Stage
-from breakdown.store.folder import ExperimentFolder
-from breakdown.store.tables import Tables, load
+from breakdown.store.tables import load
 
 pytestmark = pytest.mark.e2e
 
-PER_CENT = 0.01
 POINTS = 0.05
-
-HEADERS_BYTES = 14 + 20 + 32
-"""Of a packet on the loopback interface, as the kernel counts it: Ethernet, IP, TCP with time stamps."""
 
 ZMTP_BYTES = 9
 """What ZeroMQ's protocol puts in front of each part of a message, at most."""
@@ -35,52 +27,17 @@ PARTS = 4
 """Of a message of ps-lite, at most: head, keys, values, lengths."""
 
 
-def breakdown(folder: Path, *arguments: object, around: tuple[str, ...] = (), **env: str) -> str:
-    """Runs the command line to its end; what it printed."""
-    command = [*around, sys.executable, "-W", "ignore", "-m", "breakdown.cli", *map(str, arguments)]
-    done = subprocess.run(
-        command, cwd=folder, env={**os.environ, **env}, capture_output=True, text=True, timeout=110, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def experiment(folder: Path, cell: str) -> Path:
-    path = folder / "trial.yaml"
-    path.write_text(f"name: trial\nrepetitions: 1\ninclude:\n  - {{backend: mxnet, workload: mlp, {cell}}}\n")
-    return path
-
-
-def only_cell(output: Path) -> Tables:
-    experiment = ExperimentFolder(output)
-    (name,) = experiment.read()["cells"]
-    return load(experiment.path / name)
-
-
-def own_network() -> tuple[str, ...]:
-    """What runs a command in a network namespace that ends with it, and prints its interfaces' counters at the end."""
-    if shutil.which("unshare") is None or shutil.which("ip") is None:
-        pytest.skip("needs unshare (util-linux) and ip (iproute2)")
-    unshare = ["unshare", "--net", *([] if os.geteuid() == 0 else ["--map-root-user"])]
-    tried = subprocess.run([*unshare, "true"], capture_output=True, text=True, timeout=10, check=False)
-    if tried.returncode:
-        pytest.skip(f"no network namespace can be made here: {tried.stderr.strip()}")
-    return (*unshare, "sh", "-c", 'ip link set lo up && "$@" && cat /proc/net/dev', "sh")
-
-
 def test_the_kernel_counted_the_bytes_that_the_trace_has(tmp_path: Path) -> None:
     """On the loopback interface of a namespace in which nothing else runs."""
     mxnet_home()
     network = own_network()
     file = experiment(
         tmp_path,
-        "kvstore: dist_sync, servers: 2, workers: 2, steps: 12, warmup_steps: 2, batch_size: 8, "
+        "backend: mxnet, kvstore: dist_sync, servers: 2, workers: 2, steps: 12, warmup_steps: 2, batch_size: 8, "
         "workload_options: {features: 512, hidden: 512, layers: 2}",
     )
     said = breakdown(tmp_path, "run", file, "--output", tmp_path / "out", around=network)
-    (counters,) = (line.split() for line in said.splitlines() if line.split()[:1] == ["lo:"])
-    counted, packets = int(counters[1]), int(counters[2])
-    on_the_wire = counted - packets * HEADERS_BYTES
+    on_the_wire = counted_bytes(said)
     tables = only_cell(tmp_path / "out")
     traced = int(tables.messages["size_bytes"].sum())
     assert traced > 20e6
@@ -161,7 +118,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> RoleSamples:
     folder = tmp_path_factory.mktemp("sampled")
     file = experiment(
         folder,
-        "kvstore: dist_sync, servers: 1, workers: 2, steps: 25, warmup_steps: 2, batch_size: 2, "
+        "backend: mxnet, kvstore: dist_sync, servers: 1, workers: 2, steps: 25, warmup_steps: 2, batch_size: 2, "
         "workload_options: {features: 4096, hidden: 4096, layers: 1}",
     )
     breakdown(folder, "run", file, "--output", folder / "out", "--sample")

@@ -35,11 +35,15 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     tensorflow_home()
     small: dict[str, Any] = {
         "backend": "tensorflow", "tf_mode": "graph", "workload_options": MLP, "batch_size": 32, "steps": STEPS,
-        "warmup_steps": WARM_UP, "servers": 1, "workers": 2, "timeout_s": 100.0,
+        "warmup_steps": WARM_UP, "servers": 1, "workers": 2, "timeout_s": 100.0, "trace_every": 1,
     }  # fmt: skip
+    return run([Cell(**small, consistency=name) for name in ("async", "bsp")], tmp_path_factory)
+
+
+def run(cells: list[Cell], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The folders of these cells, each measured once."""
     output = tmp_path_factory.mktemp("tensorflow") / "out"
-    experiment = Experiment("trial", "", 1, tuple(Cell(**small, consistency=name) for name in ("async", "bsp")))
-    outcome = matrix.run(experiment, output, Existing.REFUSE, lambda _: None)
+    outcome = matrix.run(Experiment("trial", "", 1, tuple(cells)), output, Existing.REFUSE, lambda _: None)
     assert outcome.failures == ()
     found = ExperimentFolder(output)
     return [found.path / name for name in found.read()["cells"]]

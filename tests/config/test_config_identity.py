@@ -92,7 +92,7 @@ def test_one_changed_field_changes_the_id(cell: Cell, field: str, data: st.DataO
     silent = (
         (is_one_node(cell) and field in PS_FIELDS)
         or (field in NOT_OF_MXNET if mxnet else field == "kvstore")
-        or (field in NOT_OF_TENSORFLOW if tensorflow else field == "tf_mode")
+        or (field in NOT_OF_TENSORFLOW if tensorflow else field in ("tf_mode", "trace_every"))
         or (field == "staleness" and cell.consistency != "ssp")
         or (field == "split_bound_bytes" and cell.sharding != "split" and not mxnet)
         or (field == "compression_threshold" and cell.compression != "2bit")
@@ -115,6 +115,7 @@ def test_labels() -> None:
     assert label(Cell(backend="mxnet", kvstore="dist_async", workers=2, servers=2)) == "mxnet 2s2w dist_async"
     assert label(Cell(backend="tensorflow", tf_mode="local")) == "tensorflow local 1 core"
     assert label(Cell(backend="tensorflow", workers=2)) == "tensorflow 1s2w graph bsp"
+    assert label(Cell(backend="tensorflow", workers=2, trace_every=1)) == "tensorflow 1s2w graph bsp trace_every=1"
     strategy = Cell(backend="tensorflow", workers=2, servers=2, tf_mode="strategy", consistency="async")
     assert label(strategy) == "tensorflow 2s2w strategy async"
     assert label(Cell(servers=2, workers=4, consistency="ssp", staleness=3)) == "torch_ps 2s4w ssp 3"

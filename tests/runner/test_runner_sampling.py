@@ -117,3 +117,24 @@ def test_a_users_own_command_is_sampled(tmp_path: Path) -> None:
     assert {"main", "engine"} <= set(threads)
     shares = {share.stage: share.sampled for share in threads["engine"].shares}
     assert shares[Stage.COMPUTE] > 0.2
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(150)
+def test_tensorflows_own_threads_are_sampled(tmp_path: Path) -> None:
+    """A process that computes in one thread of TensorFlow's, while its main thread waits for that."""
+    if sampling.program() is None:
+        pytest.skip("py-spy is not installed")
+    try:
+        environments.find("tensorflow")
+    except EnvironmentMissingError as error:
+        pytest.skip(str(error))
+    path = tmp_path / "trial.yaml"
+    cell = "{backend: tensorflow, tf_mode: local, batch_size: 256, steps: 60, warmup_steps: 5, trace_every: 1}"
+    path.write_text(f"name: trial\nrepetitions: 1\ninclude:\n  - {cell}\n")
+    breakdown(tmp_path, "run", path, "--output", "out", "--sample", "--sample-rate", "4")
+    (role,) = sampled_roles(only_cell(tmp_path / "out"))
+    threads = {thread.name: {share.stage: share.sampled for share in thread.shares} for thread in role.threads}
+    assert threads["main"][None] > 0.5
+    assert threads["tf_Compute"].get(Stage.COMPUTE, 0.0) > 0.4
+    assert threads["tf_Compute"].get(None, 0.0) < 0.4

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tensorflow_rows import converted, did, halves, only
 
 from breakdown.model.identity import Node, Role, is_operation, requester
 from breakdown.model.invariants import violations
 from breakdown.model.records import Direction, Message, Span, Verb
+from breakdown.record.api import NOT_MEASURED
+from breakdown.record.layout import Kind
+from breakdown.store.decode import Vocabulary
 from breakdown.store.tensorflow import calls
+from breakdown.store.tensorflow.convert import rows_of
 from breakdown.store.tensorflow.graphs import Graph
 from breakdown.store.tensorflow.raw import Process
 
@@ -155,3 +161,27 @@ def test_the_run_is_held_until_the_last_part_has_answered(rows: tuple[list[Span]
     assert (hold.end_ns, hold.cause_id) == (1960, answer.request_id)
     done = only(spans, op="hold", request_id=answer.request_id)
     assert (done.end_ns, done.cause_id) == (1880, only(spans, op="update").request_id)
+
+
+def test_processor_time_is_shared_out_over_the_stretches_of_an_operation() -> None:
+    processes = recorded()
+    activities = [replace(one, cpu_ns=72) if one.name == "g_S:_Send" else one for one in processes[0].activities]
+    processes[0] = replace(processes[0], activities=tuple(activities))
+    vocabulary = Vocabulary()
+    columns = rows_of(processes, vocabulary)[WORKER][Kind.SPAN].columns
+    sending = columns["op"] == vocabulary.codes(["send"])[0]
+    found = zip(columns["start_ns"][sending], columns["end_ns"][sending], columns["cpu_ns"][sending], strict=True)
+    assert [tuple(map(int, one)) for one in found] == [(1645, 1650, 2), (1655, 1790, 67)]
+    measured = columns["cpu_ns"] != NOT_MEASURED
+    assert measured.sum() == 2
+
+
+def test_an_operation_that_began_before_tracing_is_held_since_its_process_was_told_to_run() -> None:
+    """Of the asking for the gradient, only the end was recorded."""
+    processes = recorded()
+    activities = tuple(one for one in processes[1].activities if one.name != "g_R:_Recv" or one.kind != "start")
+    processes[1] = replace(processes[1], activities=activities)
+    vocabulary = Vocabulary()
+    columns = rows_of(processes, vocabulary)[SERVER][Kind.SPAN].columns
+    held = columns["op"] == vocabulary.codes(["hold"])[0]
+    assert (1120, 1800) in set(zip(columns["start_ns"][held].tolist(), columns["end_ns"][held].tolist(), strict=True))

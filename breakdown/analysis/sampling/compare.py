@@ -1,8 +1,9 @@
 """Puts what py-spy saw beside what was recorded: the same threads, over the same stretch of time.
 
-The stretch is that of the measured steps, as far as the thread was sampled. From the trace count a thread's own spans and
-its sending; waiting for a message, receiving it and sleeping are one, `asleep`: py-spy cannot tell them apart. A thread
-that serves several connections (ZeroMQ's) is recorded by connection, not by what it does: it is shown and not compared.
+The stretch is that of the measured steps, or of those that were traced, as far as the thread was sampled. From the trace
+count a thread's own spans and its sending; waiting for a message, receiving it and sleeping are one, `asleep`: py-spy cannot
+tell them apart. A thread that serves several connections (ZeroMQ's) is recorded by connection, not by what it does: it is
+shown and not compared.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ import numpy as np
 import pandas as pd
 
 from breakdown.analysis.critical_path import failed_runs
+from breakdown.analysis.intervals import union
 from breakdown.analysis.sampling.findings import RoleSamples, Share, StackTime, ThreadSamples
 from breakdown.analysis.sampling.flame import flame
 from breakdown.analysis.sampling.stackmap import ASLEEP, Activity, activity
+from breakdown.analysis.traced import traced
 from breakdown.model.identity import Node, Role
 from breakdown.model.records import Verb
 from breakdown.model.stages import REQUEST_OPS, Op, Stage
@@ -35,7 +38,9 @@ SLEEPING_OPS = frozenset({Op.BLOCK, "await", "barrier", "command"})
 _PARTS_OF_UPDATE = frozenset({Op.LOCK, Op.LOCK_WAIT})
 _LANE = "/"  # "main/python-lock" is a lane of the thread "main"
 
-Window = tuple[int, int]
+Windows = list[tuple[int, int]]
+"""Stretches of time (start, end), ns, none of which overlaps another."""
+
 Times = dict[Activity, int]
 
 
@@ -48,14 +53,14 @@ def sampled_roles(tables: Tables) -> tuple[RoleSamples, ...]:
     seen: defaultdict[Node, _Role] = defaultdict(_Role)
     for key, own in samples.groupby(["run", "role", "rank"], observed=True):
         run, role, rank = cast(tuple[int, str, int], key)
-        window = _measured(tables.steps, run)
-        if window is None or run in failed:
-            continue
         node = Node(Role[role.upper()], rank)
+        windows = _measured(tables, run, node)
+        if not windows or run in failed:
+            continue
         names = _names(tables.notes.get(str(run), {}).get(str(node), ()))
         for thread, found in own.groupby(["thread_id", "thread"], observed=True):
             thread_id, called = cast(tuple[int, str], thread)
-            seen[node].add(tables, node, run, found, window, names.get(thread_id, ()), called, thread_id)
+            seen[node].add(tables, node, run, found, windows, names.get(thread_id, ()), called, thread_id)
     rate_hz = max((int(entry.get("sample_rate_hz") or 0) for entry in tables.cell["runs"]), default=0)
     return tuple(seen[node].finding(node, rate_hz) for node in sorted(seen) if seen[node].sampled)
 
@@ -74,29 +79,30 @@ class _Role:
         node: Node,
         run: int,
         samples: pd.DataFrame,
-        window: Window,
+        windows: Windows,
         lanes: tuple[str, ...],
         called: str,
         thread_id: int,
     ) -> None:
         """One thread in one repetition. `lanes`: what it is called in the trace; `called`: by py-spy."""
-        start, end = max(window[0], int(samples["start_ns"].min())), min(window[1], int(samples["end_ns"].max()))
-        if end <= start:
+        first, last = int(samples["start_ns"].min()), int(samples["end_ns"].max())
+        windows = [(max(start, first), min(end, last)) for start, end in windows if start < last and end > first]
+        if not windows:
             return
         bases = {lane.partition(_LANE)[0] for lane in lanes}
         several = len(bases) > 1
         name = (f"io ({thread_id})" if several else next(iter(bases))) if bases else called or f"thread {thread_id}"
-        for stack, time_ns in _clipped(samples, (start, end), "stack").items():
+        for stack, time_ns in _clipped(samples, windows, "stack").items():
             found = activity(stack, node.role)
             self.sampled[name][_compared_as(found)] += time_ns
             self.stacks[name, found, stack] += time_ns
         if not bases or several:
             self.traced[name] = None
             return
-        traced = _traced(tables, node, run, lanes, (start, end))
-        traced[ASLEEP] = end - start - sum(traced.values())
+        recorded = _traced(tables, node, run, lanes, windows)
+        recorded[ASLEEP] = sum(end - start for start, end in windows) - sum(recorded.values())
         before = self.traced.setdefault(name, defaultdict(int))
-        for what, time_ns in traced.items():
+        for what, time_ns in recorded.items():
             if before is not None:
                 before[what] += time_ns
 
@@ -132,9 +138,17 @@ def _compared_as(what: Activity) -> Activity:
     return Activity(what.stage, what.op if what.stage == Stage.AGGREGATE and what.op in TOLD_APART else "")
 
 
-def _measured(steps: pd.DataFrame, run: int) -> Window | None:
-    own = steps[(steps["run"] == run) & ~steps["warm_up"]]
-    return (int(own["start_ns"].min()), int(own["end_ns"].max())) if len(own) else None
+def _measured(tables: Tables, run: int, node: Node) -> Windows:
+    """The stretch of the measured steps; of a worker its own. Where only some were traced, the stretches of those."""
+    steps = tables.steps[(tables.steps["run"] == run) & ~tables.steps["warm_up"]]
+    which = traced(tables.notes, *(steps[name].to_numpy(dtype=np.int64) for name in ("run", "rank", "step")))
+    if which.all():
+        return [(int(steps["start_ns"].min()), int(steps["end_ns"].max()))] if len(steps) else []
+    steps = steps[which]
+    if node.role is Role.WORKER:
+        steps = steps[steps["rank"] == node.rank]
+    starts, ends = (steps[name].to_numpy(dtype=np.int64) for name in ("start_ns", "end_ns"))
+    return [(int(start), int(end)) for start, end in zip(*union(starts, ends), strict=True)]
 
 
 def _names(notes: Iterable[Any]) -> dict[int, tuple[str, ...]]:
@@ -146,18 +160,18 @@ def _names(notes: Iterable[Any]) -> dict[int, tuple[str, ...]]:
     return {number: tuple(dict.fromkeys(names)) for number, names in found.items()}
 
 
-def _traced(tables: Tables, node: Node, run: int, lanes: tuple[str, ...], window: Window) -> Times:
-    """What the thread recorded inside the window."""
+def _traced(tables: Tables, node: Node, run: int, lanes: tuple[str, ...], windows: Windows) -> Times:
+    """What the thread recorded inside the windows."""
     times: Times = defaultdict(int)
     spans, messages = tables.spans, tables.messages
     mine = _mine(spans, run, node, "role", "rank", "thread", lanes)
     mine &= ~spans["op"].isin([*REQUEST_OPS, *SLEEPING_OPS]).to_numpy()
-    for (stage, op), time_ns in _clipped(spans[mine], window, "stage", "op").items():
+    for (stage, op), time_ns in _clipped(spans[mine], windows, "stage", "op").items():
         found = Activity(Stage[stage.upper()], Op.UPDATE if op in _PARTS_OF_UPDATE else op)
         times[_compared_as(found)] += time_ns
     mine = _mine(messages, run, node, "sender_role", "sender_rank", "sender_thread", lanes)
     sent = messages[mine].rename(columns={"send_start_ns": "start_ns", "send_end_ns": "end_ns"})
-    for verb, time_ns in _clipped(sent.dropna(subset=["start_ns", "end_ns"]), window, "verb").items():
+    for verb, time_ns in _clipped(sent.dropna(subset=["start_ns", "end_ns"]), windows, "verb").items():
         times[Activity(Verb[verb.upper()].stage)] += time_ns
     return times
 
@@ -167,10 +181,13 @@ def _mine(table: pd.DataFrame, run: int, node: Node, role: str, rank: str, threa
     return mine.to_numpy() & table[thread].isin(lanes).to_numpy()
 
 
-def _clipped(table: pd.DataFrame, window: Window, *by: str) -> Mapping[Any, int]:
-    """Time inside the window by the values of some columns, ns."""
-    starts = np.maximum(table["start_ns"].to_numpy(dtype=np.int64), window[0])
-    ends = np.minimum(table["end_ns"].to_numpy(dtype=np.int64), window[1])
-    inside = table[list(by)].assign(time_ns=np.maximum(ends - starts, 0))
-    sums = inside.groupby(list(by) if len(by) > 1 else by[0], observed=True)["time_ns"].sum()
+def _clipped(table: pd.DataFrame, windows: Windows, *by: str) -> Mapping[Any, int]:
+    """Time inside the windows by the values of some columns, ns."""
+    starts, ends = (table[name].to_numpy(dtype=np.int64) for name in ("start_ns", "end_ns"))
+    time_ns = np.zeros(len(table), dtype=np.int64)
+    for start, end in windows:
+        time_ns += np.maximum(np.minimum(ends, end) - np.maximum(starts, start), 0)
+    sums = (
+        table[list(by)].assign(time_ns=time_ns).groupby(list(by) if len(by) > 1 else by[0], observed=True)["time_ns"].sum()
+    )
     return {key: int(time_ns) for key, time_ns in sums.items() if time_ns}

@@ -56,6 +56,7 @@ SLEEPING = re.compile(
 
 RECEIVING = re.compile(
     r"_queue_SimpleQueue_get|TcpConnection\._read \(|sock_recv|zmq::mailbox_t::recv|_SingleThreadedRendezvous"
+    r"|FutexWaiter::Wait"
 )
 """Waiting for a job, or for a message. Reading one that arrives looks the same from outside, so it counts as asleep too."""
 
@@ -89,6 +90,33 @@ MXNET = (
     ),
 )
 
+TENSORFLOW = (
+    Rule(r"tensorflow::TensorResponse::Parse", Stage.SERIALIZE, Op.DECODE),
+    Rule(r"EncodeTensorToByteBuffer", Stage.SERIALIZE, Op.ENCODE),
+    Rule(r"SendMsg \(|PosixEndpointImpl::(?:TcpFlush|Write|HandleWrite)|tensorflow::SendOp::Compute", OUT, "send"),
+    Rule(r"RecvMsg \(|PosixEndpointImpl::(?:TcpDoRead|HandleRead)", IN, "receive"),
+    Rule(r"tensorflow::\S*Accumulator\S*ApplyGradient", Stage.AGGREGATE, Op.SUM, _SERVER),
+    Rule(
+        r"tensorflow::(?:\S*Apply(?:GradientDescent|Momentum|Adam)|Assign\w*VariableOp)", Stage.AGGREGATE, Op.UPDATE, _SERVER
+    ),
+    Rule(r"tensorflow::\S*Accumulator\S*TakeGradient", Stage.AGGREGATE, "", _SERVER),
+    Rule(r"tensorflow::\S*::Compute\b|Eigen::(?:ThreadPoolDevice|internal)|ExecutorState", Stage.AGGREGATE, "", _SERVER),
+    Rule(r"tensorflow::(?:grpc::|GrpcWorker|WorkerSession|GraphMgr)", Stage.AGGREGATE, "handle", _SERVER),
+    Rule(r"tensorflow::\S*::Compute\b|Eigen::(?:ThreadPoolDevice|internal)|dnnl::", Stage.COMPUTE, "", _WORKER),
+    Rule(r"ExecutorState|PropagatorState", Stage.COMPUTE, "", _WORKER),
+    Rule(
+        r"tensorflow::(?:Master|LocalMaster|GrpcSession|GrpcWorker|GraphMgr|DirectSession)",
+        Stage.SERIALIZE,
+        "submit",
+        _WORKER,
+    ),
+    Rule(r"grpc_core::|grpc_event_engine::|grpc_cq_|tensorflow::Grpc", Stage.SERIALIZE, "grpc"),
+    Rule(r"\bbatch \(breakdown/backends/tensorflow/", Stage.INPUT, Op.LOAD, _WORKER),
+    Rule(r"tensorflow/python/(?:client|training)/", Stage.SERIALIZE, "submit", _WORKER),
+    Rule(r"tensorflow/python/eager/|keras/src/|tensorflow::(?:Eager|Kernel)", Stage.COMPUTE, "", _WORKER),
+)
+"""What gRPC does beside moving bytes is `serialize`: it packs and unpacks calls."""
+
 TORCH_PS = (
     Rule(r"breakdown/(?:ps/codec|ps/compress|wire/serialise|wire/tensor_proto).*\.py", Stage.SERIALIZE),
     Rule(r"Client\._encoded", Stage.SERIALIZE, Op.ENCODE),
@@ -111,7 +139,7 @@ TORCH = (
     ),
 )
 
-RULES = (*MXNET, *TORCH_PS, *TORCH)
+RULES = (*MXNET, *TENSORFLOW, *TORCH_PS, *TORCH)
 
 
 @lru_cache(maxsize=65_536)

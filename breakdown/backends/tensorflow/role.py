@@ -67,7 +67,8 @@ def _run(spec: Dict[str, Any], serves: bool, trace: Trace) -> None:
     recorder = recorders.add(node, file)
     import_tensorflow()
     if spec["cell"]["record"]:
-        tracing.start(node, spec["run"], str(file.parent), recorder)
+        steps = tracing.Steps(spec["cell"]["trace_every"], spec["cell"]["warmup_steps"])
+        tracing.start(node, spec["run"], str(file.parent), recorder, spec["threads"], steps)
     try:
         if serves:
             _serve(spec, node)

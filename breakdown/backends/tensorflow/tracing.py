@@ -4,6 +4,7 @@ Every role calls `start` once TensorFlow is imported, and `stop` once it has no 
 of which nobody knows yet who it is, `load`, and `identify` as soon as it is known. A worker (with
 ParameterServerStrategy the coordinator, for the worker that it drives) tells the number of each step by `step` as it begins.
 The tracing itself is native: `native/`, compiled into the environment, sees TensorFlow's own threads.
+Where only every n-th step is traced, TensorFlow's activity is recorded in those alone, in all roles; messages always are.
 Nothing here raises into the training. Runs in TensorFlow's environment: standard library, tensorflow, and breakdown's
 errors, model, clock and record only.
 """
@@ -13,24 +14,49 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from dataclasses import asdict, dataclass
 from typing import Optional
 
 from breakdown.model.identity import Node
-from breakdown.record.api import Recorder
+from breakdown.record.api import STEPS_NOTE, Recorder
 
 LIBRARY_VARIABLE = "BREAKDOWN_NATIVE_LIBRARY"
 """Names the compiled recorder where it does not lie in this interpreter's own environment."""
 
 UNKNOWN_ROLE = -1
 
+
+@dataclass(frozen=True)
+class Steps:
+    """Which steps of each worker are traced: `first`, and then every n-th."""
+
+    every: int = 1
+    first: int = 0
+
+    def __contains__(self, step: int) -> bool:
+        return step >= self.first and (step - self.first) % self.every == 0
+
+
 _library: Optional[ctypes.CDLL] = None
+_steps = Steps()
 
 
-def start(node: Node, run: int, folder: str, recorder: Recorder) -> None:
-    """Tracing begins in this process. `folder`: for the files of traces; `recorder`: the process's own, for notes."""
+def start(node: Node, run: int, folder: str, recorder: Recorder, threads: int = 0, steps: Steps = Steps()) -> None:
+    """Tracing begins in this process.
+
+    `folder`: of the run, for the files of traces; `recorder`: the process's own, for notes; `threads`: how many compute
+    inside an operation, 0 where that is not known. With more than one an operation's processor time is not measured.
+    """
+    global _steps
     problem = load(folder, run, int(node.role), node.rank)
-    if problem is not None:
+    if problem is not None or _library is None:
         recorder.note("warning", problem)
+        return
+    if threads == 1:
+        _library.breakdown_measure_cpu_time()
+    if steps.every > 1 and _library.breakdown_only_traced_steps(folder.encode()) == 0:
+        recorder.note(STEPS_NOTE, asdict(steps))
+    _steps = steps
 
 
 def load(folder: str, run: int, role: int = UNKNOWN_ROLE, rank: int = 0) -> Optional[str]:
@@ -45,6 +71,8 @@ def load(folder: str, run: int, role: int = UNKNOWN_ROLE, rank: int = 0) -> Opti
         library.breakdown_identify.argtypes = [ctypes.c_int64] * 2
         library.breakdown_step.argtypes = [ctypes.c_int64]
         library.breakdown_drive.argtypes = [ctypes.c_int64] * 2
+        library.breakdown_begin_step.argtypes = [ctypes.c_int64, ctypes.c_int]
+        library.breakdown_only_traced_steps.argtypes = [ctypes.c_char_p]
         library.breakdown_install(tf.__version__.encode(), folder.encode(), run, role, rank)
         _library = library
     except (OSError, AttributeError) as error:
@@ -63,6 +91,7 @@ def step(number: int, worker: int) -> None:
     if _library is not None:
         _library.breakdown_step(number)
         _library.breakdown_drive(number, worker)
+        _library.breakdown_begin_step(worker, number in _steps)
 
 
 def stop() -> None:

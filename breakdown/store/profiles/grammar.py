@@ -27,8 +27,8 @@ from breakdown.store.messages import NO_STEP
 from breakdown.store.profiles.names import key_of, names_of_tensors, owners
 from breakdown.store.profiles.pairs import Pair, pairs
 from breakdown.store.profiles.profile import Operation, Part, Profile, Step, lost, received_name
-from breakdown.store.tensorflow.exchange import DISPATCH
 from breakdown.store.tensorflow.graphs import FETCH, RECEIVE
+from breakdown.store.tensorflow.messages import DISPATCH
 from breakdown.store.tensorflow.run import ASK
 from breakdown.store.tensorflow.threads import lanes
 from breakdown.store.tensorflow.work import SENDING

@@ -18,7 +18,7 @@ from breakdown.store.profiles.executors import DATA_THREAD, FUNCTION, Ran, opera
 from breakdown.store.profiles.profile import Part, Profile, Step, Work
 from breakdown.store.profiles.xplane import Event, Process
 from breakdown.store.tensorflow.convert import SUBMIT
-from breakdown.store.tensorflow.exchange import DISPATCH
+from breakdown.store.tensorflow.messages import DISPATCH
 
 STEP_NUMBER = "step_num"
 

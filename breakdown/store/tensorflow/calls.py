@@ -13,7 +13,7 @@ from breakdown.model.identity import Node
 from breakdown.model.records import Direction
 from breakdown.store.tensorflow.raw import Half, Process
 
-RECV_TENSOR, RUN_GRAPH = "RecvTensor", "RunGraph"
+RECV_TENSOR = "RecvTensor"
 
 TENSOR = 3
 """The place of a tensor's name in a rendezvous key: source, its incarnation, destination, tensor, frame."""

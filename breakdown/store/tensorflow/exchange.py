@@ -23,7 +23,7 @@ from breakdown.store.tensorflow import calls, remote
 from breakdown.store.tensorflow.calls import Call
 from breakdown.store.tensorflow.graphs import RECEIVE, SEND
 from breakdown.store.tensorflow.messages import DISPATCH, message, queued, stage_at
-from breakdown.store.tensorflow.raw import Activity
+from breakdown.store.tensorflow.raw import RUN_GRAPH, Activity
 from breakdown.store.tensorflow.run import ASK, DECODE, ENCODE, FETCHED, TAKE, Run
 from breakdown.store.tensorflow.steps import COMPONENT
 from breakdown.store.tensorflow.written import What
@@ -37,7 +37,7 @@ def write(run: Run, call: Call) -> None:
     """Writes the rows of one call, in both processes."""
     if call.number and call.method == calls.RECV_TENSOR:
         (_push if call.client.role is Role.SERVER else _pull)(run, call)
-    elif call.number and call.method in (calls.RUN_GRAPH, COMPONENT):
+    elif call.number and call.method in (RUN_GRAPH, COMPONENT):
         _run_part(run, call)
     elif not remote.write(run, call):
         what = What(Stage.OTHER, "", call.method, NO_STEP, run.request(call.client, 0, id(call)))
@@ -149,7 +149,7 @@ def _handled(run: Run, call: Call, what: What) -> Activity | None:
 
 def _encoded(run: Run, call: Call, encode: Activity, what: What) -> None:
     work = replace(what, stage=Stage.SERIALIZE, op=Op.ENCODE)
-    run.written[call.server].did(encode.thread, encode.start_ns, encode.end_ns, work)
+    run.written[call.server].did(encode.thread, encode.start_ns, encode.end_ns, work, encode.cpu_ns)
     queued(run, call, call.server, encode.end_ns, what)
 
 
@@ -161,5 +161,6 @@ def _decoded(run: Run, call: Call, what: What) -> None:
     written = run.written[call.client]
     if received is not None:
         written.state(decode.thread, received.end_ns, decode.start_ns, replace(what, op=Op.QUEUE))
-    written.did(decode.thread, decode.start_ns, decode.end_ns, replace(what, stage=Stage.SERIALIZE, op=Op.DECODE))
+    work = replace(what, stage=Stage.SERIALIZE, op=Op.DECODE)
+    written.did(decode.thread, decode.start_ns, decode.end_ns, work, decode.cpu_ns)
     run.brought[call.client, call.number, call.tensor] = what.request, decode.end_ns

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from breakdown.model.identity import Node
 from breakdown.model.records import Direction
+from breakdown.record.api import NOT_MEASURED
 from breakdown.record.layout import Kind
 from breakdown.record.tracefile import TraceFile
 from breakdown.store.decode import node_of_trace
@@ -21,6 +22,12 @@ NATIVE, TENSORFLOW = "native", "tensorflow"
 GRAPH, CONNECTION, VARIABLE, ARGUMENTS = "graph", "connection", "variable", "arguments"
 NOTES = (NATIVE, GRAPH, CONNECTION, VARIABLE, ARGUMENTS)
 """Notes that only this conversion needs."""
+
+TRACED_NOW = "traced-now"
+"""The file by which the roles of a run told each other whether they are in a step that is to be traced."""
+
+RUN_GRAPH = "RunGraph"
+"""The method by which a process is told to run its part of a step."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,7 @@ class Activity:
     end_ns: int
     cause: int
     size: int
+    cpu_ns: int = NOT_MEASURED
 
 
 @dataclass(frozen=True)
@@ -78,8 +86,8 @@ def read(trace: TraceFile) -> Process:
     """One process, from its native trace."""
     names = trace.names
     activities = tuple(
-        Activity(names[op], names[key], number, trace.threads[thread], start, end, cause, size)
-        for thread, (_, op, key, _, size, start, end, number, cause, _) in trace.rows(Kind.SPAN)
+        Activity(names[op], names[key], number, trace.threads[thread], start, end, cause, size, cpu)
+        for thread, (_, op, key, _, size, start, end, number, cause, cpu) in trace.rows(Kind.SPAN)
     )
     halves = tuple(
         Half(kind == Kind.SENT, Direction(direction), names[key], number, size, stream, connection, start, end)

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from breakdown.model.identity import Node
+from breakdown.record.api import NOT_MEASURED
 from breakdown.store.tensorflow.graphs import Graph
 from breakdown.store.tensorflow.nesting import Enclosing
-from breakdown.store.tensorflow.raw import Activity, Process
+from breakdown.store.tensorflow.raw import RUN_GRAPH, Activity, Process
 
 COMPONENT = "RunComponentFunction"
 """The method by which a process is told to run its part of a function."""
@@ -32,6 +33,7 @@ class Operation:
     waits_for: str = ""  # the last of those that it needs; "": none was marked
     released_by: tuple[int, str] = (0, "")  # the (step, operation) within which it was done, where another's did that
     worked: Activity | None = None  # what a thread of its own did for it after it returned, up to its end
+    cpu_ns: int = NOT_MEASURED
 
 
 @dataclass
@@ -70,10 +72,12 @@ def parts(process: Process) -> dict[int, Part]:
         if at is not None:
             name, _, kind = kernel.name.rpartition(":")
             operation = Operation(name, kind, kernel.thread, kernel.start_ns, kernel.end_ns, kernel.end_ns)
+            operation.cpu_ns = kernel.cpu_ns
             part(at.number).operations[name] = operation
     for start in by_kind["start"]:
         name, _, kind = start.name.rpartition(":")
         part(start.number).operations[name] = Operation(name, kind, start.thread, start.start_ns, start.end_ns, None)
+    _before_tracing(by_kind["done"], process, part)
     ran = [one for one in by_kind["kernel"] if inside.of(one.thread, one.start_ns) is not None]
     batches = Enclosing(one for one in by_kind["other"] if one.name == TAKING_A_BATCH)
     _ends(by_kind["done"], Enclosing([*ran, *by_kind["start"]]), batches, part, inside)
@@ -113,15 +117,22 @@ def link(operations: Mapping[str, Operation], graph: Graph) -> None:
             one.waits_for = max(done)[1]
 
 
+def _before_tracing(ends: Iterable[Activity], process: Process, part: Callable[[int], Part]) -> None:
+    """Asynchronous operations that began while none were recorded: by what is known, when their process was told to."""
+    told_ns = {half.number: half.end_ns for half in process.halves if half.what == RUN_GRAPH and not half.sent}
+    for end in ends:
+        name, _, kind = end.name.rpartition(":")
+        since_ns = told_ns.get(end.number, end.start_ns)
+        part(end.number).operations.setdefault(name, Operation(name, kind, end.thread, since_ns, since_ns, None))
+
+
 def _ends(
     ends: Iterable[Activity], running: Enclosing, batches: Enclosing, part: Callable[[int], Part], inside: Enclosing
 ) -> None:
     """Asynchronous operations are done where something calls them back: where that is another one, it released them."""
     for end in ends:
         name = end.name.rpartition(":")[0]
-        operation = part(end.number).operations.get(name)
-        if operation is None:
-            continue
+        operation = part(end.number).operations[name]
         operation.done_ns = end.start_ns
         if operation.kind == BATCH:
             operation.worked = batches.latest(end.thread, end.start_ns)

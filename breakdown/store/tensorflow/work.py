@@ -43,7 +43,7 @@ def _operation(run: Run, part: Part, operation: Operation) -> None:
         ready_ns = operation.start_ns if told is None else told.end_ns
     ready_ns = min(ready_ns, operation.start_ns)
     written.state(operation.thread, ready_ns, operation.start_ns, replace(what, op=Op.QUEUE, cause=cause))
-    written.did(operation.thread, operation.start_ns, operation.end_ns, what)
+    written.did(operation.thread, operation.start_ns, operation.end_ns, what, operation.cpu_ns)
     done_ns = operation.done_ns
     if done_ns is None or done_ns <= operation.end_ns:
         return

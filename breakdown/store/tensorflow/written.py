@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,6 +29,7 @@ class What:
     step: int
     request: int
     cause: int = NO_REQUEST
+    cpu_share: float | None = None  # of its time, how much of it its thread had a core; None: not measured
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,10 @@ class Written:
         """A `queue` or `hold`. One that would end before it starts ends at once."""
         self._states.append((thread, start_ns, max(start_ns, end_ns), what))
 
-    def did(self, thread: str, start_ns: int, end_ns: int, what: What) -> None:
+    def did(self, thread: str, start_ns: int, end_ns: int, what: What, cpu_ns: int = NOT_MEASURED) -> None:
         """Activity of a thread."""
+        if cpu_ns != NOT_MEASURED:
+            what = replace(what, cpu_share=min(cpu_ns / max(end_ns - start_ns, 1), 1.0))
         self._work[thread].append((start_ns, end_ns, what))
 
     def end(self, kind: Kind, thread: str, end: End) -> None:
@@ -77,7 +80,19 @@ class Written:
             spans += [(thread, start, end, what) for start, end, what in flat(activities)]
         tables: dict[Kind, list[tuple[str | int, ...]]] = {Kind.SENT: [], Kind.RECEIVED: [], Kind.STEP: []}
         tables[Kind.SPAN] = [
-            (thread, what.stage, what.op, what.key, what.step, 0, start, end, what.request, what.cause, NOT_MEASURED)
+            (
+                thread,
+                what.stage,
+                what.op,
+                what.key,
+                what.step,
+                0,
+                start,
+                end,
+                what.request,
+                what.cause,
+                _cpu_ns(what, end - start),
+            )
             for thread, start, end, what in spans
         ]
         for (kind, thread), ends in self._ends.items():
@@ -87,6 +102,11 @@ class Written:
                 about = (end.verb, end.direction, end.key, end.step, end.size_bytes, end.request, end.peer)
                 tables[kind].append((name, *about, end.start_ns, end.end_ns))
         return tables
+
+
+def _cpu_ns(what: What, length_ns: int) -> int:
+    """Of one of the stretches in which this was the innermost activity of its thread."""
+    return NOT_MEASURED if what.cpu_share is None else round(what.cpu_share * length_ns)
 
 
 def _rows(kind: Kind, table: list[tuple[str | int, ...]], vocabulary: Vocabulary) -> Rows:

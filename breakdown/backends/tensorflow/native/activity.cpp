@@ -29,7 +29,45 @@ void (*real_record)(Event&&);
 bool (*real_start)(int, uint64_t);
 void* (*real_stop)(void*);
 
-int64_t clock_ns() { return profiled.load(std::memory_order_relaxed) ? real_clock() : now_ns(); }
+// A thread's processor time at each moment at which its activities began or ended. To read that clock is a system call, so within
+// a short while after a reading the thread is taken to have had its core. Only longer operations are measured by it.
+constexpr int64_t READ_AFTER_NS = 20000;
+constexpr size_t MOMENTS = 24;  // an activity within which more lie is not measured; threads have little room of this kind
+
+struct Moment {
+  int64_t at_ns, cpu_ns;
+};
+
+struct Processor {
+  Moment read{0, 0};
+  Moment moments[MOMENTS] = {};
+  size_t count = 0;
+
+  void pass(int64_t at_ns) {
+    if (at_ns - read.at_ns >= READ_AFTER_NS) read = {at_ns, thread_cpu_ns()};
+    moments[count++ % MOMENTS] = {at_ns, read.cpu_ns + at_ns - read.at_ns};
+  }
+
+  int64_t between(int64_t start_ns, int64_t end_ns) const {
+    if (count == 0 || end_ns - start_ns < READ_AFTER_NS) return NOT_MEASURED;
+    const Moment& last = moments[(count - 1) % MOMENTS];
+    if (last.at_ns != end_ns) return NOT_MEASURED;
+    for (size_t back = 2; back <= MOMENTS && back <= count; ++back) {
+      const Moment& first = moments[(count - back) % MOMENTS];
+      if (first.at_ns == start_ns) return last.cpu_ns > first.cpu_ns ? last.cpu_ns - first.cpu_ns : 0;
+    }
+    return NOT_MEASURED;
+  }
+};
+thread_local Processor processor;
+std::atomic<bool> cpu_measured{false};
+
+int64_t clock_ns() {
+  if (profiled.load(std::memory_order_relaxed)) return real_clock();
+  int64_t now = now_ns();
+  if (cpu_measured.load(std::memory_order_relaxed)) processor.pass(now);
+  return now;
+}
 
 // The value of `name` in "#a=1,name=2,b=3#"; values have no comma, but for rendezvous keys, which stand last.
 std::string_view value_of(std::string_view metadata, std::string_view name) {
@@ -79,7 +117,7 @@ void write(std::string_view text, int64_t start_ns, int64_t end_ns) {
   } else if (name == "ExecutorState::ProcessAsync::Done") {
     raw_span(kinds.done, asynchronous_key(metadata), number(value_of(metadata, "step_id")), start_ns, end_ns);
   } else if (name.find("::") == std::string_view::npos && name.find(':') != std::string_view::npos) {
-    raw_span(kinds.kernel, intern(name.data(), name.size()), 0, start_ns, end_ns);
+    raw_span(kinds.kernel, intern(name.data(), name.size()), 0, start_ns, end_ns, 0, 0, processor.between(start_ns, end_ns));
   } else {
     raw_span(kinds.other, intern(name.data(), name.size()), number(value_of(metadata, "id")), start_ns, end_ns);
   }
@@ -152,5 +190,9 @@ void set_activity(bool on) {
   if (on) level->store(LEVEL);
   else if (!profiled.load()) level->store(OFF);
 }
+
+void measure_cpu_time() { cpu_measured.store(true); }
+
+bool activity_wanted() { return wanted.load(std::memory_order_relaxed); }
 
 }  // namespace breakdown

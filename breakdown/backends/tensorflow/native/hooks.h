@@ -28,6 +28,9 @@ extern const Group WAITS;      // threads that wait for what they asked for
 
 // From here on TraceMes are made, or not. Costs one store.
 void set_activity(bool on);
+bool activity_wanted();
+void follow_traced_steps();  // where this process serves the traced steps of others: on while there are any
+void measure_cpu_time();  // of operations, from here on
 bool find_activity(const Library& framework);
 bool find_graph_functions(const Library& framework);
 bool find_message_functions(const Library& framework);
@@ -71,9 +74,10 @@ void give_up(const char* what, const char* why);
 // A thread is called in the trace as in the kernel ("tf_Compute").
 void name_thread();
 
-inline void raw_span(int64_t kind, int64_t key, int64_t step, int64_t start_ns, int64_t end_ns, int64_t cause = 0, int64_t size = 0) {
+inline void raw_span(int64_t kind, int64_t key, int64_t step, int64_t start_ns, int64_t end_ns, int64_t cause = 0, int64_t size = 0,
+                     int64_t cpu_ns = NOT_MEASURED) {
   name_thread();
-  span({OTHER, kind, key, NO_STEP, size, start_ns, end_ns, step, cause, NOT_MEASURED});
+  span({OTHER, kind, key, NO_STEP, size, start_ns, end_ns, step, cause, cpu_ns});
 }
 
 }  // namespace breakdown

@@ -82,4 +82,7 @@ __attribute__((visibility("default"))) void breakdown_identify(int64_t role, int
 // Whether what TensorFlow's threads do is recorded from here on; messages always are.
 __attribute__((visibility("default"))) void breakdown_activity(int on) { set_activity(on != 0); }
 
+// Operations have processor time from here on: that of the thread that runs them, which is all of it where each has one thread.
+__attribute__((visibility("default"))) void breakdown_measure_cpu_time() { measure_cpu_time(); }
+
 }  // extern "C"

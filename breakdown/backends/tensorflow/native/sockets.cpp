@@ -130,6 +130,7 @@ ssize_t receive(int file, msghdr* message, int flags) {
   if (size <= 0 || !recording()) return size;
   int error = errno;
   int64_t now = now_ns();
+  follow_traced_steps();
   if (Connection* connection = connection_of(file)) {
     std::lock_guard<std::mutex> lock(connection->one_reader);
     bytes_received.fetch_add(size, std::memory_order_relaxed);

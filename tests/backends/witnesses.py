@@ -1,0 +1,75 @@
+"""What checks a real run's trace against witnesses that know nothing of it: the kernel, a program's own clock."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from breakdown.store.folder import ExperimentFolder
+from breakdown.store.tables import Tables, load
+
+PER_CENT = 0.01
+"""How far a witness may be from the trace."""
+
+HEADERS_BYTES = 14 + 20 + 32
+"""Of a packet on the loopback interface, as the kernel counts it: Ethernet, IP, TCP with time stamps."""
+
+TIMEOUT_S = 110
+
+
+def breakdown(folder: Path, *arguments: object, around: tuple[str, ...] = (), **env: str) -> str:
+    """Runs the command line to its end; what it printed. Whatever it started ends with it, also where it takes too long."""
+    command = [*around, sys.executable, "-W", "ignore", "-m", "breakdown.cli", *map(str, arguments)]
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**os.environ, **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            said, _ = process.communicate(timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    assert process.returncode == 0, said
+    return said
+
+
+def experiment(folder: Path, cell: str) -> Path:
+    """An experiment file with one cell, measured once."""
+    path = folder / "trial.yaml"
+    path.write_text(f"name: trial\nrepetitions: 1\ninclude:\n  - {{{cell}}}\n")
+    return path
+
+
+def only_cell(output: Path) -> Tables:
+    """The tables of an experiment's one cell."""
+    experiment = ExperimentFolder(output)
+    (name,) = experiment.read()["cells"]
+    return load(experiment.path / name)
+
+
+def own_network() -> tuple[str, ...]:
+    """What runs a command in a network namespace that ends with it, and prints its interfaces' counters at the end."""
+    if shutil.which("unshare") is None or shutil.which("ip") is None:
+        pytest.skip("needs unshare (util-linux) and ip (iproute2)")
+    unshare = ["unshare", "--net", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+    tried = subprocess.run([*unshare, "true"], capture_output=True, text=True, timeout=10, check=False)
+    if tried.returncode:
+        pytest.skip(f"no network namespace can be made here: {tried.stderr.strip()}")
+    return (*unshare, "sh", "-c", 'ip link set lo up && "$@" && cat /proc/net/dev', "sh")
+
+
+def counted_bytes(said: str) -> int:
+    """What the loopback interface carried, packets' headers left out, from what `own_network` printed."""
+    (counters,) = (line.split() for line in said.splitlines() if line.split()[:1] == ["lo:"])
+    return int(counters[1]) - int(counters[2]) * HEADERS_BYTES
