@@ -23,7 +23,7 @@ MOST_RUNS = 1 << (64 - RUN_BITS)
 
 @dataclass(frozen=True)
 class Slice:
-    """One box of a track. `enters`: flows that join at its start; `leaves`: flows that join at its end."""
+    """One box of a track. `flows` join it at its start; those that it was `woken_by`, at its end."""
 
     process: tuple[int, str, int]  # run, role, rank
     thread: str  # "" for a state of a request, which is no thread's work
@@ -32,8 +32,13 @@ class Slice:
     name: str
     stage: str
     arguments: Mapping[str, int | str]
-    enters: tuple[int, ...] = ()
-    leaves: tuple[int, ...] = ()
+    flows: tuple[int, ...] = ()
+    woken_by: tuple[int, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """What it is about; "" where that is the whole step."""
+        return str(self.arguments.get("key", ""))
 
 
 @dataclass
@@ -103,8 +108,8 @@ def _span(row: Mapping[str, Any], pulls: Iterable[int]) -> Slice:
         name=name,
         stage=row["stage"],
         arguments=_known(arguments),
-        enters=(*own, *pulls),
-        leaves=woken,
+        flows=(*own, *pulls),
+        woken_by=woken,
     )
 
 

@@ -14,6 +14,9 @@ from breakdown.store.tables import Tables
 REQUESTS = "requests: queue, hold"
 """Name of the tracks for states of requests. They overlap, so a process has as many as are needed at one time."""
 
+WOKEN = "woken"
+"""Name of the moment at which a wait ends, before the key."""
+
 _TIDS = 1_000  # thread ids of one process lie this far from those of the next
 
 
@@ -80,5 +83,8 @@ def _lanes(boxes: list[Slice]) -> list[list[Slice]]:
 
 def _events(track: int, boxes: list[Slice]) -> Iterator[tuple[int, bytes]]:
     for box in boxes:
-        yield box.start_ns, events.slice_begin(track, box.start_ns, box.name, box.stage, box.arguments, box.enters)
-        yield box.end_ns, events.slice_end(track, box.end_ns, box.leaves)
+        yield box.start_ns, events.slice_begin(track, box.start_ns, box.name, box.stage, box.arguments, box.flows)
+        yield box.end_ns, events.slice_end(track, box.end_ns)
+        if box.woken_by:
+            # Perfetto lets a flow run from the slice that starts first, and a wait starts before the answer to it does.
+            yield box.end_ns, events.instant(track, box.end_ns, f"{WOKEN} {box.key}".strip(), box.stage, box.woken_by)

@@ -23,7 +23,7 @@ PROCESS_PID, PROCESS_NAME = 1, 6
 THREAD_PID, THREAD_TID, THREAD_NAME = 1, 2, 5
 # TrackEvent
 EVENT_TYPE, EVENT_TRACK, EVENT_CATEGORIES, EVENT_NAME, EVENT_ANNOTATION, EVENT_FLOWS = 9, 11, 22, 23, 4, 47
-TYPE_SLICE_BEGIN, TYPE_SLICE_END = 1, 2
+TYPE_SLICE_BEGIN, TYPE_SLICE_END, TYPE_INSTANT = 1, 2, 3
 # DebugAnnotation
 ANNOTATION_INT, ANNOTATION_STRING, ANNOTATION_NAME = 4, 6, 10
 
@@ -85,18 +85,26 @@ def child_track(uuid: int, parent: int, name: str) -> bytes:
 def slice_begin(
     track: int, time_ns: int, name: str, category: str, arguments: Mapping[str, int | str], flows: Sequence[int]
 ) -> bytes:
-    """The start of a slice. Slices of one track nest; `flows` join it to the next slice, in time, with the same id."""
-    event = number(EVENT_TYPE, TYPE_SLICE_BEGIN) + number(EVENT_TRACK, track)
-    event += text(EVENT_CATEGORIES, category) + text(EVENT_NAME, name)
+    """The start of a slice. Slices of one track nest; `flows` join it to the next slice, by its start, with the same id."""
+    annotations = b""
     for key, value in arguments.items():
         inner = number(ANNOTATION_INT, value) if isinstance(value, int) else text(ANNOTATION_STRING, value)
-        event += blob(EVENT_ANNOTATION, text(ANNOTATION_NAME, key) + inner)
-    return _event(time_ns, event + _flows(flows))
+        annotations += blob(EVENT_ANNOTATION, text(ANNOTATION_NAME, key) + inner)
+    return _event(time_ns, _named(TYPE_SLICE_BEGIN, track, name, category) + annotations + _flows(flows))
 
 
-def slice_end(track: int, time_ns: int, flows: Sequence[int]) -> bytes:
-    """The end of the slice that is open on this track. A flow here enters the slice when it ends, not when it begins."""
-    return _event(time_ns, number(EVENT_TYPE, TYPE_SLICE_END) + number(EVENT_TRACK, track) + _flows(flows))
+def slice_end(track: int, time_ns: int) -> bytes:
+    """The end of the slice that is open on this track."""
+    return _event(time_ns, number(EVENT_TYPE, TYPE_SLICE_END) + number(EVENT_TRACK, track))
+
+
+def instant(track: int, time_ns: int, name: str, category: str, flows: Sequence[int]) -> bytes:
+    """A moment, with flows as those of a slice that starts there."""
+    return _event(time_ns, _named(TYPE_INSTANT, track, name, category) + _flows(flows))
+
+
+def _named(kind: int, track: int, name: str, category: str) -> bytes:
+    return number(EVENT_TYPE, kind) + number(EVENT_TRACK, track) + text(EVENT_CATEGORIES, category) + text(EVENT_NAME, name)
 
 
 def _flows(flows: Sequence[int]) -> bytes:

@@ -17,7 +17,7 @@ from breakdown.model.stages import REQUEST_OPS, Op
 from breakdown.report import perfetto, trackevents
 from breakdown.store.tables import Tables
 
-Begin, End = schema.TrackEvent.TYPE_SLICE_BEGIN, schema.TrackEvent.TYPE_SLICE_END
+Begin, End, Instant = (getattr(schema.TrackEvent, f"TYPE_{kind}") for kind in ("SLICE_BEGIN", "SLICE_END", "INSTANT"))
 
 
 @dataclass
@@ -33,7 +33,8 @@ class ReadSlice:
 
 @dataclass
 class ReadTrace:
-    """Slices and flows, as the trace processor makes them: a flow joins each slice with the next one of the same id."""
+    """Slices and flows, as the trace processor makes them: a flow joins each slice with the next one of the same id, and
+    runs from the one that starts first. A moment is a slice without length."""
 
     processes: dict[int, str] = field(default_factory=dict)
     threads: dict[int, tuple[str, str]] = field(default_factory=dict)  # thread tracks: process and thread
@@ -68,19 +69,23 @@ def read(path: Path) -> ReadTrace:
         assert packet.timestamp >= before, "events stand in the order of time"
         before = packet.timestamp
         stack = open_slices.setdefault(event.track_uuid, [])
-        if event.type == Begin:
+        if event.type in (Begin, Instant):
             assert not stack, "slices of one track do not overlap"
             arguments = {a.name: a.int_value if a.HasField("int_value") else a.string_value for a in event.debug_annotations}
             process, name = out.tracks[event.track_uuid]
             out.slices.append(ReadSlice(process, name, event.name, event.categories[0], packet.timestamp, -1, arguments))
-            stack.append(len(out.slices) - 1)
-            current = stack[-1]
+            current = len(out.slices) - 1
+            if event.type == Begin:
+                stack.append(current)
+            else:
+                out.slices[current].end = packet.timestamp
         else:
             assert event.type == End
             current = stack.pop()
             out.slices[current].end = packet.timestamp
         for flow in event.flow_ids:
             if flow in last_of_flow:
+                assert event.type != End
                 out.flows.add((last_of_flow[flow], current))
             last_of_flow[flow] = current
     assert not any(open_slices.values()), "each slice ends"
@@ -142,7 +147,7 @@ def test_each_span_is_one_slice_with_its_times_and_arguments(trace: Trace, found
             s.arguments.get("request_id", 0),
         )
         for s in found.slices
-        if not s.name.startswith(("send ", "receive "))
+        if not s.name.startswith(("send ", "receive ", "woken "))
     )
     assert got == wanted
 
@@ -207,14 +212,18 @@ def test_the_wait_that_a_reply_ends_is_the_end_of_its_flow(trace: Trace, found: 
     blocks = [span for span in trace.spans if span.op == Op.BLOCK]
     assert blocks
     for span in blocks:
-        block = one(found, str(span.node), f"block {span.key}", span.step)
+        (woken,) = [
+            index
+            for index, s in enumerate(found.slices)
+            if (s.process, s.track, s.name, s.start) == (str(span.node), span.thread, f"woken {span.key}", span.end_ns)
+        ]
         decode = next(
             index
             for index, s in enumerate(found.slices)
             if s.process == str(span.node) and s.name == f"decode {span.key}" and s.arguments["request_id"] == span.cause_id
         )
-        assert (decode, block) in found.flows
-        assert not [target for source, target in found.flows if source == block], "nothing follows from a wait"
+        assert (decode, woken) in found.flows
+        assert not [target for source, target in found.flows if source == woken], "nothing follows from a wait"
 
 
 def test_flows_of_two_repetitions_do_not_mix(trace: Trace, tmp_path: Path) -> None:
@@ -256,22 +265,42 @@ def test_negative_arguments_survive() -> None:
     assert found.packet[0].track_event.debug_annotations[0].int_value == -1
 
 
+FLOWS = """
+select a.name as source, a.ts as source_ns, b.name as target, b.ts as target_ns
+from flow join slice a on slice_out = a.id join slice b on slice_in = b.id
+"""
+
+PUSH_TO_PULL = """
+with recursive reached(id) as (
+  select id from slice where name = 'send push request conv1.weight'
+  union select slice_in from flow join reached on slice_out = reached.id
+)
+select distinct name from reached join slice using (id)
+"""
+
+
 @pytest.mark.skipif(shutil.which("trace_processor_shell") is None, reason="trace_processor_shell is not on the PATH")
 def test_the_trace_processor_itself_answers_queries(trace: Trace, tmp_path: Path) -> None:
     from perfetto.trace_processor import TraceProcessor, TraceProcessorConfig
 
     path = perfetto.write(tables(trace), tmp_path / "run.perfetto-trace")
+    mine = read(path)
     config = TraceProcessorConfig(bin_path=shutil.which("trace_processor_shell"))
     processor = TraceProcessor(trace=str(path), config=config)
+
+    def query(text: str) -> list[tuple[Any, ...]]:
+        return [tuple(row.__dict__.values()) for row in processor.query(text)]
+
     try:
-        names = {row.name for row in processor.query("select name from process where name is not null")}
-        assert {"worker-0", "worker-1", "server-0"} <= names
-        count = next(iter(processor.query("select count(*) as n from slice"))).n
-        assert count == len(trace.spans) + 2 * len(trace.messages)
-        joined = (
-            "select count(*) as n from flow join slice a on flow.slice_out = a.id join slice b on flow.slice_in = b.id "
-            "where a.name = 'decode fc1.weight' and b.name = 'block fc1.weight'"
-        )
-        assert next(iter(processor.query(joined))).n > 0
+        assert query("select name, value from stats where severity = 'error' and value > 0") == []
+        assert set(query("select name from process where pid > 0")) == {("worker-0",), ("worker-1",), ("server-0",)}
+        found = query("select name, ts, ts + dur from slice")
+        assert sorted(found) == sorted((one.name, one.start, one.end) for one in mine.slices)
+        arrows = query(FLOWS)
+        ends = [(mine.slices[source], mine.slices[target]) for source, target in mine.flows]
+        assert sorted(arrows) == sorted((a.name, a.start, b.name, b.start) for a, b in ends)
+        passed = {name for (name,) in query(PUSH_TO_PULL)}
+        steps = ("receive push request", "sum", "update", "send pull reply", "receive pull reply", "decode", "woken")
+        assert {f"{step} conv1.weight" for step in steps} <= passed
     finally:
         processor.close()
