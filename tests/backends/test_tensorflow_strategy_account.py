@@ -26,14 +26,18 @@ VALUES_BYTES = FLOAT_BYTES * sum(SHAPES)
 MOST_UNEXPLAINED = 0.05
 CLOSE = 0.01
 STEPS, WARM_UP, WORKERS = 20, 3, 2
-CELLS = {"whole": {"servers": 1}, "split": {"servers": 2, "sharding": "split", "split_bound_bytes": 4096}}
+CELLS: dict[str, dict[str, Any]] = {
+    "whole": {"servers": 1, "trace_every": 1},
+    "split": {"servers": 2, "sharding": "split", "split_bound_bytes": 4096, "trace_every": 1},
+    "sampled": {"servers": 1, "trace_every": 5},
+}
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Two workers: one server, and two among which the larger variables are cut up."""
+    """Two workers: one server, and two among which the larger variables are cut up; and with every fifth step traced."""
     tensorflow_home()
     small: dict[str, Any] = {
         "backend": "tensorflow", "tf_mode": "strategy", "consistency": "async", "workload_options": MLP, "batch_size": 32,
@@ -47,7 +51,7 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return dict(zip(CELLS, (found.path / name for name in found.read()["cells"]), strict=True))
 
 
-@pytest.fixture(scope="module", params=list(CELLS))
+@pytest.fixture(scope="module", params=["whole", "split"])
 def cell(cells: dict[str, Path], request: pytest.FixtureRequest) -> Path:
     return cells[request.param]
 
@@ -64,6 +68,12 @@ def found(tables: Tables) -> CellAccount:
 
 def test_next_to_nothing_is_unexplained(found: CellAccount) -> None:
     assert found.finding.stages[Stage.OTHER].share < MOST_UNEXPLAINED
+
+
+def test_the_steps_that_were_traced_are_explained_as_well(cells: dict[str, Path]) -> None:
+    finding = account(load(cells["sampled"])).finding
+    assert finding.stages[Stage.OTHER].share < MOST_UNEXPLAINED
+    assert [warning for warning in finding.warnings if "steps were traced" not in warning] == []
 
 
 def test_the_stages_add_up_to_the_step(found: CellAccount) -> None:
