@@ -22,7 +22,7 @@ SAMPLE_RATE: Decorator = click.option(
     type=click.IntRange(1, 1000),
     default=50,
     show_default=True,
-    help="With --sample: how often it looks, a second.",
+    help="With --sample: how often it looks, a second. Take 4 or less with TensorFlow, whose processes are slow to look at.",
 )
 SET: Decorator = click.option(
     "--set",
