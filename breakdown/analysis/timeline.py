@@ -29,7 +29,8 @@ _ROLE_ORDER: Final = (Role.WORKER, Role.SERVER, Role.SCHEDULER)
 def window(tables: Tables, run: int, worker: int, first_step: int, steps: int) -> Timeline:
     """The steps `first_step` ... `first_step + steps - 1` of a worker in repetition `run`, with all that overlaps them.
 
-    Times are ns from the start of the first of them. Raises `UsageError` where no such step was measured.
+    Where only some steps were traced, it ends with the last of these: of others there is little to see. Times are ns from the
+    start of the first of them. Raises `UsageError` where no such step was measured.
     """
     measured = measured_steps(tables)
     of_worker = (measured.run == run) & (measured.worker == worker)
@@ -37,6 +38,8 @@ def window(tables: Tables, run: int, worker: int, first_step: int, steps: int) -
     if not len(chosen):
         raise UsageError(_nothing(measured.where(of_worker), run, worker, first_step, steps))
     walked = chosen.where(traced(tables.notes, chosen.run, chosen.worker, chosen.step))
+    if len(walked):
+        chosen = chosen.where(chosen.step <= walked.step.max())
     origin, end = int(chosen.start_ns.min()), int(chosen.end_ns.max())
     spans, messages = (table[table["run"] == run] for table in (tables.spans, tables.messages))
     rows = read(replace(tables, spans=spans, messages=messages))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from cluster import Cluster
 
 from breakdown.analysis.timeline import window
 from breakdown.errors import UsageError
+from breakdown.record.api import STEPS_NOTE
 from breakdown.store.tables import Tables
 
 
@@ -40,6 +42,14 @@ def test_the_critical_path_tiles_the_window_and_all_else_touches_it(tables: Tabl
     own = [bounds for bounds in found.step_bounds_ns if bounds[0] == 1]
     assert own[0][1] == 0
     assert own[-1][2] == found.end_ns
+
+
+def test_a_window_ends_with_its_last_traced_step(tables: Tables) -> None:
+    notes = {"0": {"worker-1": [[STEPS_NOTE, {"every": 2, "first": 1}]]}}
+    found = window(replace(tables, notes=notes), 0, 1, 1, 2)
+    assert {segment.step for segment in found.critical} == {1}
+    assert found.end_ns == window(tables, 0, 1, 1, 1).end_ns
+    assert not window(replace(tables, notes=notes), 0, 1, 2, 1).critical
 
 
 def test_boxes_of_a_lane_do_not_overlap_and_messages_go_from_sender_to_receiver(tables: Tables) -> None:
