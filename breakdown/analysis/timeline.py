@@ -29,8 +29,8 @@ _ROLE_ORDER: Final = (Role.WORKER, Role.SERVER, Role.SCHEDULER)
 def window(tables: Tables, run: int, worker: int, first_step: int, steps: int) -> Timeline:
     """The steps `first_step` ... `first_step + steps - 1` of a worker in repetition `run`, with all that overlaps them.
 
-    Where only some steps were traced, it ends with the last of these: of others there is little to see. Times are ns from the
-    start of the first of them. Raises `UsageError` where no such step was measured.
+    Where only some steps were traced, it ends with the last of these: of others there is little to see. Times are ns from
+    the start of the first of them. Raises `UsageError` where no such step was measured.
     """
     measured = measured_steps(tables)
     of_worker = (measured.run == run) & (measured.worker == worker)
