@@ -49,27 +49,61 @@ def test_what_is_not_marked_is_replaced_by_what_it_waits_for() -> None:
     assert CHAIN.waits_for("a", {"a", "b", "d"}) == set()
 
 
-def test_an_operation_waited_for_the_last_of_those_that_it_needs() -> None:
-    ran = {
-        one.name: one
-        for one in (operation("a", "MatMul", 0, 9), operation("b", "Relu", 10, 12), operation("d", "Mul", 20, 21))
+def part_of(graph: Graph, *ran: Operation) -> Part:
+    """A part in which these ran, linked."""
+    part = Part(Node(Role.WORKER, 0), 7, graph)
+    for one in ran:
+        one.turn = len(part.operations.setdefault(one.name, []))
+        part.operations[one.name].append(one)
+    link(part)
+    return part
+
+
+def waited_for(part: Part) -> dict[tuple[str, int], tuple[str, int] | None]:
+    """By (operation, turn)."""
+    return {
+        (one.name, one.turn): None if one.waits_for is None else (one.waits_for.name, one.waits_for.turn)
+        for one in part.runs()
     }
-    link(ran, CHAIN)
-    assert [ran[name].waits_for for name in ("a", "b", "d")] == ["", "a", "b"]
+
+
+def test_an_operation_waited_for_the_last_of_those_that_it_needs() -> None:
+    part = part_of(CHAIN, operation("a", "MatMul", 0, 9), operation("b", "Relu", 10, 12), operation("d", "Mul", 20, 21))
+    assert waited_for(part) == {("a", 0): None, ("b", 0): ("a", 0), ("d", 0): ("b", 0)}
 
 
 def test_an_asynchronous_operation_counts_when_it_is_done_not_when_it_returns() -> None:
     graph = Graph([["get", "_Recv", [], "t"], ["other", "Add", [], ""], ["sum", "Add", ["get", "other"], ""]])
-    ran = {
-        one.name: one
-        for one in (operation("get", "_Recv", 0, 1, 30), operation("other", "Add", 2, 25), operation("sum", "Add", 31, 32))
-    }
-    link(ran, graph)
-    assert ran["sum"].waits_for == "get"
+    part = part_of(
+        graph, operation("get", "_Recv", 0, 1, 30), operation("other", "Add", 2, 25), operation("sum", "Add", 31, 32)
+    )
+    assert waited_for(part)["sum", 0] == ("get", 0)
+
+
+def test_in_a_loop_an_operation_waited_for_this_round_or_the_one_before() -> None:
+    """Two rounds: merge takes what enters first, and then what comes from the round before."""
+    loop = Graph([
+        ["enter", "Enter", [], ""], ["merge", "Merge", ["enter", "next"], ""], ["get", "_Recv", ["^merge"], "t"],
+        ["add", "Add", ["merge", "get"], ""], ["next", "NextIteration", ["add"], ""], ["exit", "Exit", ["merge"], ""],
+    ])  # fmt: skip
+    part = part_of(
+        loop,
+        operation("enter", "Enter", 0, 1),
+        operation("merge", "Merge", 2, 3), operation("get", "_Recv", 4, 5, 20), operation("add", "Add", 21, 25),
+        operation("next", "NextIteration", 26, 27),
+        operation("merge", "Merge", 28, 29), operation("get", "_Recv", 30, 31, 40), operation("add", "Add", 41, 45),
+        operation("next", "NextIteration", 46, 47),
+        operation("merge", "Merge", 48, 49), operation("exit", "Exit", 50, 51),
+    )  # fmt: skip
+    assert waited_for(part) == {
+        ("enter", 0): None, ("merge", 0): ("enter", 0), ("merge", 1): ("next", 0), ("merge", 2): ("next", 1),
+        ("get", 0): ("merge", 0), ("get", 1): ("merge", 1), ("add", 0): ("get", 0), ("add", 1): ("get", 1),
+        ("next", 0): ("add", 0), ("next", 1): ("add", 1), ("exit", 0): ("merge", 2),
+    }  # fmt: skip
 
 
 def test_the_smallest_graph_that_holds_all_that_ran_is_the_one() -> None:
-    part = Part(Node(Role.WORKER, 0), 7, operations={"a": operation("a", "MatMul", 0, 1)})
+    part = Part(Node(Role.WORKER, 0), 7, operations={"a": [operation("a", "MatMul", 0, 1)]})
     larger = Graph([["a", "MatMul", [], ""], ["e", "Mul", [], ""], *([f"n{n}", "Mul", [], ""] for n in range(9))])
     other = Graph([["a", "_MklMatMul", [], ""]])
     assert graph_of(part, [larger, CHAIN, other]) is CHAIN

@@ -13,15 +13,16 @@ execution needs besides.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
-from breakdown.model.identity import Node, Role
+from breakdown.model.identity import NO_REQUEST, Node, Role
 from breakdown.model.records import Direction, Verb
 from breakdown.model.stages import Op, Stage
 from breakdown.store.messages import NO_STEP
 from breakdown.store.tensorflow import calls, remote
 from breakdown.store.tensorflow.calls import Call
-from breakdown.store.tensorflow.graphs import RECEIVE, SEND
+from breakdown.store.tensorflow.graphs import RECEIVES, SENDS
 from breakdown.store.tensorflow.messages import DISPATCH, message, queued, stage_at
 from breakdown.store.tensorflow.raw import RUN_GRAPH, Activity
 from breakdown.store.tensorflow.run import ASK, DECODE, ENCODE, FETCHED, TAKE, Run
@@ -54,7 +55,7 @@ def _pull(run: Run, call: Call) -> None:
     encode = run.tensor(server, ENCODE, call.number, call.rendezvous)
     if encode is not None:
         if take is not None and encode.start_ns > take.end_ns:
-            hold = replace(what, stage=Stage.WAIT, op=Op.HOLD, cause=_end_of(run, call, server, SEND))
+            hold = replace(what, stage=Stage.WAIT, op=Op.HOLD, cause=_end_of(run, call, server, SENDS))
             run.written[server].state(encode.thread, take.end_ns, encode.start_ns, hold)
         _encoded(run, call, encode, what)
     message(run, call, _REPLY, Verb.PULL, _REPLY, what)
@@ -71,7 +72,7 @@ def _push(run: Run, call: Call) -> None:
     encode = run.tensor(worker, ENCODE, call.number, call.rendezvous)
     if encode is not None:
         was_there = take is not None and encode.start_ns <= take.end_ns
-        cause = ask.request if was_there else _end_of(run, call, worker, SEND)
+        cause = ask.request if was_there else _end_of(run, call, worker, SENDS)
         run.written[worker].state(encode.thread, encode.start_ns, encode.start_ns, replace(data, op=Op.QUEUE, cause=cause))
         _encoded(run, call, encode, data)
     message(run, call, _REPLY, Verb.PUSH, _REQUEST, data)
@@ -98,7 +99,7 @@ def _run_part(run: Run, call: Call) -> None:
         here.did(told.thread, told.start_ns, told.end_ns, replace(dispatch, op=DISPATCH, key=""))
         if part.finish is not None:
             last, finish = part.last_done(part.finish.start_ns), part.finish
-            cause = dispatch.request if last is None else run.operation(server, number, last.name)
+            cause = dispatch.request if last is None else run.operation(server, number, last)
             done_ns = told.end_ns if last is None or last.done_ns is None else last.done_ns
             hold = replace(what, stage=Stage.WAIT, op=Op.HOLD, cause=cause)
             here.state(finish.thread, told.start_ns, done_ns, hold)
@@ -117,13 +118,14 @@ def _about(run: Run, call: Call, stage: Stage, request: int) -> What:
     return What(stage, "", key, run.step(call.number), request)
 
 
-def _end_of(run: Run, call: Call, node: Node, kind: str) -> int:
+def _end_of(run: Run, call: Call, node: Node, kinds: Collection[str]) -> int:
     """The id of the operation that sends or receives the tensor in a process."""
     part = run.part(node, call.number)
     if part is None or part.graph is None:
-        return 0
-    names = (name for name, own in part.graph.tensors.items() if own == call.tensor and part.graph.types[name] == kind)
-    return run.operation(node, call.number, next(names, ""))
+        return NO_REQUEST
+    names = (name for name, own in part.graph.tensors.items() if own == call.tensor and part.graph.types[name] in kinds)
+    operation = part.operation(next(names, ""), run.turn(call.client, call.number, call.rendezvous))
+    return NO_REQUEST if operation is None else run.operation(node, call.number, operation)
 
 
 def _asked(run: Run, call: Call, what: What) -> None:
@@ -131,7 +133,7 @@ def _asked(run: Run, call: Call, what: What) -> None:
     ask = run.tensor(call.client, ASK, call.number, call.rendezvous)
     sent = call.halves.get((_REQUEST, True))
     if ask is not None and sent is not None:
-        queue = replace(what, op=Op.QUEUE, cause=_end_of(run, call, call.client, RECEIVE))
+        queue = replace(what, op=Op.QUEUE, cause=_end_of(run, call, call.client, RECEIVES))
         run.written[call.client].state(f"send-{call.server}", min(ask.start_ns, sent.start_ns), sent.start_ns, queue)
 
 
@@ -163,4 +165,5 @@ def _decoded(run: Run, call: Call, what: What) -> None:
         written.state(decode.thread, received.end_ns, decode.start_ns, replace(what, op=Op.QUEUE))
     work = replace(what, stage=Stage.SERIALIZE, op=Op.DECODE)
     written.did(decode.thread, decode.start_ns, decode.end_ns, work, decode.cpu_ns)
-    run.brought[call.client, call.number, call.tensor] = what.request, decode.end_ns
+    turn = run.turn(call.client, call.number, call.rendezvous)
+    run.brought[call.client, call.number, call.tensor, turn] = what.request, decode.end_ns

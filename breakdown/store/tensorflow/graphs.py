@@ -14,6 +14,9 @@ ARGUMENT = "_Arg"
 
 SEND, RECEIVE = "_Send", "_Recv"
 
+SENDS, RECEIVES = frozenset({SEND, "_HostSend"}), frozenset({RECEIVE, "_HostRecv"})
+"""Types of operations that pass a tensor on to another process; a loop's condition is sent by one of its own."""
+
 FETCH, RESULTS = "_send_", frozenset({"_Retval", "_DeviceRetval"})
 """How the names of the operations begin that hand a value to the program; the types of those that a function returns by."""
 
@@ -21,7 +24,7 @@ FETCH, RESULTS = "_send_", frozenset({"_Retval", "_DeviceRetval"})
 class Graph:
     """`nodes`: [name, type, inputs, tensor] of each operation; an input is "name", "name:2", or "^name" for mere order.
 
-    `tensor` is what a `_Send` or `_Recv` calls the tensor that it passes on, the place of an `_Arg` among a function's
+    `tensor` is what one that sends or receives calls the tensor that it passes on, the place of an `_Arg` among a function's
     arguments, and "" for others.
     """
 
@@ -85,7 +88,7 @@ class Graph:
         """
         found = {}
         for name, tensor in self.tensors.items():
-            owner = self._variable(name) if self.types[name] == SEND else self._one_variable(self._appliers(name))
+            owner = self._variable(name) if self.types[name] in SENDS else self._one_variable(self._appliers(name))
             if owner is not None:
                 found[tensor] = owner
         return found
@@ -110,7 +113,7 @@ class Graph:
         found: dict[str, int] = {}
         received: dict[str, set[int]] = {}
         for name, tensor in self.tensors.items():
-            if self.types[name] == SEND:
+            if self.types[name] in SENDS:
                 owners = self._arguments(name)
                 if len(owners) == 1:
                     found[tensor] = owners.pop()
@@ -188,7 +191,11 @@ class Graph:
                 seen.add(one)
                 if self.types.get(one) in VARIABLES or self.types.get(one, "").endswith("ConditionalAccumulator"):
                     owners.add(one)
-                elif self.types.get(one) not in (RECEIVE, None) and not self.types[one].endswith("AccumulatorTakeGradient"):
+                elif (
+                    one in self.types
+                    and self.types[one] not in RECEIVES
+                    and not self.types[one].endswith("AccumulatorTakeGradient")
+                ):
                     open_.append(one)
         return owners.pop() if len(owners) == 1 else None
 

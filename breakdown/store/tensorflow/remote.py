@@ -56,7 +56,7 @@ def write_function(run: Run, function: Function) -> None:
     part = run.part(function.node, number)
     last = part.last_done(until_ns) if part is not None else None
     if last is not None and last.done_ns is not None:
-        ends.append((last.done_ns, run.operation(function.node, number, last.name)))
+        ends.append((last.done_ns, run.operation(function.node, number, last)))
     if ends:
         done_ns, by = max(ends)
         written.state(thread, function.issue.end_ns, done_ns, replace(hold, cause=by))

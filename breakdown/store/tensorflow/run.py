@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from breakdown.model.identity import NO_REQUEST, Node, Role, operation_id, request_id
@@ -9,7 +10,7 @@ from breakdown.store.decode import MAIN_THREAD
 from breakdown.store.messages import NO_STEP
 from breakdown.store.tensorflow.eager import Eager, Function
 from breakdown.store.tensorflow.raw import Activity, Process
-from breakdown.store.tensorflow.steps import Part, parts
+from breakdown.store.tensorflow.steps import Operation, Part, parts
 from breakdown.store.tensorflow.written import Written
 
 ASK, TAKE, ENCODE, DECODE = "ask", "take", "encode", "decode"
@@ -34,8 +35,8 @@ class Run:
         self._names = _names_of_tensors(processes)
         self._made = {process.node: (process.variables, process.arguments) for process in processes}
         self._named: dict[int, Mapping[str, str]] = {}
-        # (who asked, step, tensor) -> the id of what brings it, and when it had been read
-        self.brought: dict[tuple[Node, int, str], tuple[int, int]] = {}
+        # (who asked, step, tensor, turn) -> the id of what brings it, and when it had been read
+        self.brought: dict[tuple[Node, int, str, int], tuple[int, int]] = {}
         # step -> id and arrival of the answers of other processes: they have run their parts; they have forgotten it
         self.ran: dict[int, list[tuple[int, int]]] = {}
         self.cleaned: dict[int, list[tuple[int, Activity, int]]] = {}  # with the writing down of what they answer
@@ -55,6 +56,8 @@ class Run:
             if activity.kind in (ASK, TAKE, ENCODE, DECODE)
         }
 
+        self._turns = _turns(processes)
+
     def part(self, node: Node, number: int) -> Part | None:
         """A process's part in a step."""
         return self.parts[node].get(number)
@@ -62,6 +65,10 @@ class Run:
     def tensor(self, node: Node, kind: str, number: int, rendezvous: str) -> Activity | None:
         """When a process asked for a tensor, was asked, encoded or decoded it."""
         return self._tensors.get((node, kind, number, rendezvous))
+
+    def turn(self, node: Node, number: int, rendezvous: str) -> int:
+        """The place of this asking among all of a process for one tensor in one step: a loop asks in each round."""
+        return self._turns.get((node, number, rendezvous), 0)
 
     def step(self, number: int) -> int:
         """The program's number of a step; NO_STEP of what its main thread did not ask for."""
@@ -89,10 +96,9 @@ class Run:
         """The id of a request; the same for the same arguments."""
         return self._id(node, number, False, what)
 
-    def operation(self, node: Node, number: int, name: str) -> int:
-        """The id of an operation; NO_REQUEST if none of that name ran."""
-        part = self.part(node, number)
-        return self._id(node, number, True, (node, name)) if part is not None and name in part.operations else NO_REQUEST
+    def operation(self, node: Node, number: int, operation: Operation) -> int:
+        """The id of a run of an operation in a process's part of a step."""
+        return self._id(node, number, True, (node, operation.name, operation.turn))
 
     def dispatch(self, node: Node, number: int) -> int:
         """The id of a process's part of a step being told to run: of a function's run, where this process runs it."""
@@ -133,6 +139,18 @@ class Run:
             count = self._counts[owner, is_operation] = self._counts.get((owner, is_operation), 0) + 1
             self._ids[key] = operation_id(owner, count) if is_operation else request_id(owner, count)
         return self._ids[key]
+
+
+def _turns(processes: Iterable[Process]) -> Mapping[tuple[Node, int, str], int]:
+    """By who asked, step and rendezvous key: its place among all for that tensor, which differ in frame and round."""
+    found: dict[tuple[Node, int, str], int] = {}
+    counts: dict[tuple[Node, int, str], int] = defaultdict(int)
+    for process in processes:
+        for asked in sorted((one for one in process.activities if one.kind == ASK), key=lambda one: one.start_ns):
+            edge = process.node, asked.number, asked.name.rpartition(";")[0]
+            found[process.node, asked.number, asked.name] = counts[edge]
+            counts[edge] += 1
+    return found
 
 
 def _names_of_tensors(processes: Iterable[Process]) -> Mapping[str, str]:

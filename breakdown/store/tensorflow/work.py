@@ -14,7 +14,7 @@ from breakdown.model.identity import NO_REQUEST, Role, is_operation
 from breakdown.model.stages import Op, Stage
 from breakdown.store.decode import MAIN_THREAD
 from breakdown.store.messages import NO_STEP
-from breakdown.store.tensorflow.graphs import FETCH, RECEIVE, SEND
+from breakdown.store.tensorflow.graphs import FETCH, RECEIVES, SENDS
 from breakdown.store.tensorflow.messages import DISPATCH
 from breakdown.store.tensorflow.run import ASK, FETCHED, Run
 from breakdown.store.tensorflow.steps import BATCH, Operation, Part
@@ -25,7 +25,7 @@ SENDING = "send"
 
 def write(run: Run, part: Part) -> None:
     """Writes the rows of one part. The calls of the run must have been written before."""
-    for operation in part.operations.values():
+    for operation in part.runs():
         _operation(run, part, operation)
     if part.run is not None:
         _master(run, part)
@@ -34,9 +34,9 @@ def write(run: Run, part: Part) -> None:
 def _operation(run: Run, part: Part, operation: Operation) -> None:
     written, node, number = run.written[part.node], part.node, part.number
     what = _meaning(run, part, operation)
-    needed = part.operations.get(operation.waits_for)
+    needed = operation.waits_for
     if needed is not None and needed.done_ns is not None:
-        cause, ready_ns = run.operation(node, number, needed.name), needed.done_ns
+        cause, ready_ns = run.operation(node, number, needed), needed.done_ns
     else:  # it could run at once
         cause, function = run.dispatch(node, number), run.function(node, number)
         told = part.dispatch if function is None else function.issue
@@ -52,11 +52,11 @@ def _operation(run: Run, part: Part, operation: Operation) -> None:
         written.state(took.thread, operation.end_ns, took.start_ns, replace(what, op=Op.QUEUE))
         written.did(took.thread, max(took.start_ns, operation.end_ns), done_ns, what)
         return
-    if operation.kind == RECEIVE:
-        cause, read_ns = run.brought.get((node, number, _tensor(part, operation)), (NO_REQUEST, done_ns))
+    if operation.kind in RECEIVES:
+        cause, read_ns = run.brought.get((node, number, _tensor(part, operation), operation.turn), (NO_REQUEST, done_ns))
         done_ns = min(done_ns, read_ns)  # what comes then is the handing over of what was read
     else:
-        cause = run.operation(node, *operation.released_by)
+        cause = NO_REQUEST if operation.released_by is None else run.operation(node, *operation.released_by)
     written.state(operation.thread, operation.end_ns, done_ns, replace(what, stage=Stage.WAIT, op=Op.HOLD, cause=cause))
 
 
@@ -81,7 +81,7 @@ def _master(run: Run, part: Part) -> None:
         written.did(told.thread, told.start_ns, told.end_ns, replace(dispatch, request=local))
         last = part.last_done(woken_ns)
         if last is not None and last.done_ns is not None:
-            ends.append((last.done_ns, run.operation(part.node, number, last.name)))
+            ends.append((last.done_ns, run.operation(part.node, number, last)))
     if ends:
         done_ns, cause = max(ends)
         until_ns = done_ns if is_operation(cause) else woken_ns  # an answer waits for this thread to wake
@@ -99,11 +99,11 @@ def _tensor(part: Part, operation: Operation) -> str:
 def _meaning(run: Run, part: Part, operation: Operation) -> What:
     at_server, kind = part.node.role is Role.SERVER, operation.kind
     key = run.name(part.number, _tensor(part, operation), operation.name)
-    request = run.operation(part.node, part.number, operation.name)
+    request = run.operation(part.node, part.number, operation)
     is_fetched = run.is_fetched(part.number)
-    if kind == RECEIVE:
+    if kind in RECEIVES:
         stage, op = (Stage.PUSH if at_server else Stage.PULL), ASK
-    elif kind == SEND and not operation.name.startswith(FETCH):
+    elif kind in SENDS and not operation.name.startswith(FETCH):
         stage, op = (Stage.PULL if at_server or is_fetched else Stage.PUSH), SENDING
     elif is_fetched:
         stage, op = Stage.SERIALIZE, kind
