@@ -61,13 +61,13 @@ net.add(gluon.nn.Dense(512, activation="relu", in_units=256), gluon.nn.Dense(10,
 net.initialize()
 trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.1}, kvstore=kv)
 loss_of = gluon.loss.SoftmaxCrossEntropyLoss()
-x, y = mx.nd.ones((64, 256)), mx.nd.zeros((64,))
+x, y = mx.nd.ones((256, 256)), mx.nd.zeros((256,))
 ends = []
 for _ in range(120):
     with autograd.record():
         loss = loss_of(net(x), y)
     loss.backward()
-    trainer.step(64)
+    trainer.step(256)
     ends.append(time.time())
     loss.asnumpy()
 mx.nd.waitall()  # a worker that ends drops what its engine has not begun, and its peers wait for it
