@@ -7,16 +7,15 @@ import signal
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from mxnet_home import mxnet_home
+from traced_scripts import Ended, ended
 
 from breakdown.analysis.account import CellAccount, account
 from breakdown.model.stages import Op, Stage
 from breakdown.store.check import check
-from breakdown.store.tables import Tables, load
 
 STEPS, WARM_UP = 12, 3
 MOST_UNEXPLAINED = 0.05
@@ -74,7 +73,7 @@ for number, batch in enumerate(loader):
         mx.nd.waitall()
         if args.end == "crash":
             raise SystemExit("broken on purpose")
-        print("hanging", flush=True)
+        print("hanging\\n", end="", flush=True)  # one write, which no other worker's can part
         time.sleep(60)
 mx.nd.waitall()
 """
@@ -103,7 +102,7 @@ def end(parameters):
         mx.nd.waitall()
         if args.end == "crash":
             raise SystemExit("broken on purpose")
-        print("hanging", flush=True)
+        print("hanging\\n", end="", flush=True)  # one write, which no other worker's can part
         time.sleep(60)
 
 
@@ -144,7 +143,7 @@ for number in range(12):
     if number == 8 and args.end:
         if args.end == "crash":
             raise SystemExit("broken on purpose")
-        print("hanging", flush=True)
+        print("hanging\\n", end="", flush=True)  # one write, which no other worker's can part
         time.sleep(60)
 """
 
@@ -170,16 +169,6 @@ CALLS = {"gluon": TRAINING, "module": TRAINING, "raw": {"submit"}}
 """What a main thread is seen to call."""
 
 
-@dataclass(frozen=True)
-class Ended:
-    """What `breakdown trace` said, and what it kept."""
-
-    code: int
-    out: str
-    err: str
-    tables: Tables
-
-
 def trace(folder: Path, name: str, *options: str, launched: bool = True, servers: int = 1) -> subprocess.Popen[str]:
     """Starts it on one of the scripts."""
     python = str(mxnet_home().python)
@@ -202,14 +191,6 @@ def trace(folder: Path, name: str, *options: str, launched: bool = True, servers
     )
 
 
-def ended(process: subprocess.Popen[str], folder: Path) -> Ended:
-    try:
-        out, err = process.communicate(timeout=TIMEOUT_S)
-    finally:
-        process.kill()
-    return Ended(process.returncode, out, err, load(folder / "out" / "command"))
-
-
 @pytest.fixture(scope="module", params=["gluon", "module", "raw"])
 def name(request: pytest.FixtureRequest) -> str:
     found: str = request.param
@@ -219,7 +200,7 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def job(name: str, tmp_path_factory: pytest.TempPathFactory) -> Ended:
     folder = tmp_path_factory.mktemp(name)
-    return ended(trace(folder, name), folder)
+    return ended(trace(folder, name), folder, TIMEOUT_S)
 
 
 @pytest.fixture(scope="module")
@@ -254,7 +235,7 @@ def test_keys_are_called_as_in_the_script(name: str, job: Ended) -> None:
 
 
 def test_the_same_script_started_directly_is_a_single_node(name: str, tmp_path: Path) -> None:
-    alone = ended(trace(tmp_path, name, launched=False), tmp_path)
+    alone = ended(trace(tmp_path, name, launched=False), tmp_path, TIMEOUT_S)
     assert alone.code == 0, alone.err
     finding = account(alone.tables).finding
     assert finding.steps == STEPS - WARM_UP
@@ -267,7 +248,7 @@ def test_the_same_script_started_directly_is_a_single_node(name: str, tmp_path: 
 
 
 def test_raw_calls_over_two_servers_with_compression(tmp_path: Path) -> None:
-    job = ended(trace(tmp_path, "raw", "--compress", servers=2), tmp_path)
+    job = ended(trace(tmp_path, "raw", "--compress", servers=2), tmp_path, TIMEOUT_S)
     assert job.code == 0, job.err
     assert check(job.tables) == []
     assert account(job.tables).finding.stages[Stage.OTHER].share < MOST_UNEXPLAINED
@@ -289,7 +270,7 @@ def test_raw_calls_over_two_servers_with_compression(tmp_path: Path) -> None:
 
 
 def test_a_crash_keeps_what_was_collected(name: str, tmp_path: Path) -> None:
-    job = ended(trace(tmp_path, name, "--end", "crash"), tmp_path)
+    job = ended(trace(tmp_path, name, "--end", "crash"), tmp_path, TIMEOUT_S)
     assert job.code == 1
     assert "the command ended with exit code 1. What was recorded until then is in out." in job.err
     # A Module's callback comes after its step; the last step of a bare loop ends with the program.
@@ -304,7 +285,7 @@ def test_ctrl_c_keeps_what_was_collected(name: str, tmp_path: Path) -> None:
         while process.stdout.readline() != "hanging\n":
             assert process.poll() is None
     os.kill(process.pid, signal.SIGINT)  # to the tool alone: it has to end the command itself
-    job = ended(process, tmp_path)
+    job = ended(process, tmp_path, TIMEOUT_S)
     assert job.code == 1, job.err
     assert "the command was interrupted. What was recorded until then is in out." in job.err
     assert job.tables.steps.groupby("rank").size().min() >= 8

@@ -7,17 +7,15 @@ import signal
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import pytest
 from tensorflow_home import tensorflow_home
+from traced_scripts import Ended, ended
 
 from breakdown.analysis.account import account
 from breakdown.model.stages import Stage
 from breakdown.store.check import check
-from breakdown.store.tables import Tables, load
 
 STEPS, WARM_UP, BATCH = 20, 3, 32
 MOST_UNEXPLAINED = 0.05
@@ -301,25 +299,6 @@ with tf.Session() as session:
 """
 
 
-@dataclass(frozen=True)
-class Ended:
-    """What `breakdown trace` said, and what it kept."""
-
-    code: int
-    out: str
-    err: str
-    tables: Tables
-
-    @property
-    def nodes(self) -> set[str]:
-        return set(self.tables.clock["runs"]["0"]["nodes"])
-
-    @property
-    def warnings(self) -> list[str]:
-        found: list[str] = self.tables.cell["runs"][0]["warnings"]
-        return found
-
-
 def environment() -> dict[str, str]:
     held = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
     ports = {f"P{number + 1}": str(one.getsockname()[1]) for number, one in enumerate(held)}
@@ -343,29 +322,8 @@ def trace(folder: Path, script: str, *command: str, **more: str) -> subprocess.P
     )
 
 
-def ended(process: subprocess.Popen[str], folder: Path) -> Ended:
-    """Nothing may be left running."""
-    try:
-        out, err = process.communicate(timeout=TIMEOUT_S)
-    finally:
-        process.kill()
-    assert left_running(folder) == []
-    return Ended(process.returncode, out, err, load(folder / "out" / "command"))
-
-
-def left_running(folder: Path) -> list[int]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if str(folder) in process.environ().get("BREAKDOWN_TRACE_DIR", "") and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process.pid)
-        except psutil.Error:
-            continue
-    return found
-
-
 def run(folder: Path, script: str, *command: str, **more: str) -> Ended:
-    return ended(trace(folder, script, *command, **more), folder)
+    return ended(trace(folder, script, *command, **more), folder, TIMEOUT_S)
 
 
 @pytest.fixture(scope="module", params=["async", "bsp"])
@@ -427,7 +385,7 @@ def test_ctrl_c_keeps_what_was_collected(tmp_path: Path) -> None:
     while process.stdout.readline() != "hanging\n":
         assert process.poll() is None
     os.kill(process.pid, signal.SIGINT)  # to the tool alone: it has to end the command itself
-    job = ended(process, tmp_path)
+    job = ended(process, tmp_path, TIMEOUT_S)
     assert job.code == 1, job.err
     assert "the command was interrupted. What was recorded until then is in out." in job.err
     assert job.tables.steps.groupby("rank").size().tolist() == [9, 9]

@@ -8,15 +8,13 @@ from typing import Any
 
 import pytest
 from tensorflow_home import tensorflow_home
+from test_tensorflow_account import run
 
 from breakdown.analysis.account import CellAccount, account
 from breakdown.analysis.critical_path import walk
-from breakdown.config.cell import Cell, Experiment
+from breakdown.config.cell import Cell
 from breakdown.model.stages import Op, Stage
-from breakdown.runner import matrix
-from breakdown.runner.output import Existing
 from breakdown.store.check import check
-from breakdown.store.folder import ExperimentFolder
 from breakdown.store.tables import Tables, load
 
 MLP = {"features": 256, "hidden": 512, "layers": 2, "classes": 10}
@@ -43,12 +41,7 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "backend": "tensorflow", "tf_mode": "strategy", "consistency": "async", "workload_options": MLP, "batch_size": 32,
         "steps": STEPS, "warmup_steps": WARM_UP, "workers": WORKERS, "timeout_s": 100.0,
     }  # fmt: skip
-    output = tmp_path_factory.mktemp("tensorflow") / "out"
-    experiment = Experiment("trial", "", 1, tuple(Cell(**{**small, **own}) for own in CELLS.values()))
-    outcome = matrix.run(experiment, output, Existing.REFUSE, lambda _: None)
-    assert outcome.failures == ()
-    found = ExperimentFolder(output)
-    return dict(zip(CELLS, (found.path / name for name in found.read()["cells"]), strict=True))
+    return dict(zip(CELLS, run([Cell(**{**small, **own}) for own in CELLS.values()], tmp_path_factory), strict=True))
 
 
 @pytest.fixture(scope="module", params=["whole", "split"])

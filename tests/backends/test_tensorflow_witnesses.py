@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tensorflow_home import tensorflow_home
-from witnesses import PER_CENT, breakdown, counted_bytes, experiment, only_cell, own_network
+from witnesses import PER_CENT, counted_and_traced_bytes
 
 from breakdown.config.cell import Cell
 from breakdown.launch import local
@@ -30,16 +30,11 @@ STEPS, WARM_UP = 60, 5
 def test_the_kernel_counted_the_bytes_that_the_trace_has(tmp_path: Path) -> None:
     """On the loopback interface of a namespace in which nothing else runs."""
     tensorflow_home()
-    network = own_network()
-    file = experiment(
+    on_the_wire, traced, tables = counted_and_traced_bytes(
         tmp_path,
         "backend: tensorflow, tf_mode: graph, servers: 2, workers: 2, steps: 12, warmup_steps: 2, batch_size: 8, "
         "workload_options: {features: 512, hidden: 512, layers: 2}",
     )
-    said = breakdown(tmp_path, "run", file, "--output", tmp_path / "out", around=network)
-    on_the_wire = counted_bytes(said)
-    tables = only_cell(tmp_path / "out")
-    traced = int(tables.messages["size_bytes"].sum())
     assert traced > 20e6
     assert on_the_wire == pytest.approx(traced, rel=PER_CENT)
     # What size_bytes leaves out: gRPC's heads, HTTP/2's frames. With them it is what the recorder saw go to the kernel,

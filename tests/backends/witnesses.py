@@ -58,6 +58,14 @@ def only_cell(output: Path) -> Tables:
     return load(experiment.path / name)
 
 
+def counted_and_traced_bytes(folder: Path, cell: str) -> tuple[int, int, Tables]:
+    """What the kernel counted on a loopback on which only this cell ran, what the trace has, and the cell's tables."""
+    network = own_network()
+    said = breakdown(folder, "run", experiment(folder, cell), "--output", folder / "out", around=network)
+    tables = only_cell(folder / "out")
+    return counted_bytes(said), int(tables.messages["size_bytes"].sum()), tables
+
+
 def own_network() -> tuple[str, ...]:
     """What runs a command in a network namespace that ends with it, and prints its interfaces' counters at the end."""
     if shutil.which("unshare") is None or shutil.which("ip") is None:

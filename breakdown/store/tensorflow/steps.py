@@ -109,7 +109,7 @@ def parts(process: Process) -> dict[int, Part]:
         part(number).dispatch = activity
         part(number).function = activity.name.partition(" ")[2]
     for activity in by_kind["other"]:
-        if activity.name == "RunGraph":
+        if activity.name == RUN_GRAPH:
             part(activity.number).dispatch = activity
         elif activity.name == "RunGraphDone" or (activity.name == "ExecutorDoneCallback" and activity.number in told):
             part(activity.number).finish = activity
