@@ -14,6 +14,7 @@ from breakdown.backends.tensorflow.closures import STEP
 from breakdown.backends.tensorflow.hooks import samples, training
 from breakdown.backends.tensorflow.hooks.program import BETWEEN, Finder, Program
 from breakdown.backends.tensorflow.hooks.wrapping import before, wrap
+from breakdown.backends.watcher import What
 from breakdown.model.stages import Op, Stage
 
 _TRAIN, _CALL, _LOAD = (Stage.COMPUTE, STEP), (Stage.COMPUTE, "function"), (Stage.INPUT, Op.LOAD)
@@ -64,39 +65,33 @@ class _Functions:
 
     def backward(self, real: Callable[..., Any], tape: Any, *args: Any, **kwargs: Any) -> Any:
         """Around a tape's `gradient`."""
-        watcher = self._program.watcher
-        if not self._is_eager() or watcher.inside or not watcher.enter(*_BACKWARD, between=BETWEEN):
-            return real(tape, *args, **kwargs)
-        try:
-            return real(tape, *args, **kwargs)
-        finally:
-            watcher.leave()
+        _, result = self._watched(_BACKWARD, real, tape, *args, **kwargs)
+        return result
 
     def apply(self, real: Callable[..., Any], optimizer: Any, *args: Any, **kwargs: Any) -> Any:
         """Around an optimizer's update of the variables."""
-        watcher = self._program.watcher
-        if not self._is_eager() or watcher.inside or not watcher.enter(*_APPLY, between=BETWEEN):
-            return real(optimizer, *args, **kwargs)
-        try:
-            result = real(optimizer, *args, **kwargs)
-        finally:
-            watcher.leave()
-        self._program.ends_step(Finder.OPTIMIZER, self._program.batches.size)
+        watched, result = self._watched(_APPLY, real, optimizer, *args, **kwargs)
+        if watched:
+            self._program.ends_step(Finder.OPTIMIZER, self._program.batches.size)
         return result
 
     def load(self, real: Callable[..., Any], iterator: Any) -> Any:
         """Around the taking of a dataset's next element."""
+        watched, element = self._watched(_LOAD, real, iterator)
+        count = samples.of_values(self._flatten(element)) if watched else 0
+        if count:
+            self._program.watcher.has_samples(count)
+        return element
+
+    def _watched(self, what: What, real: Callable[..., Any], *args: Any, **kwargs: Any) -> Tuple[bool, Any]:
+        """Calls it; whether that was recorded (outside of all graphs, and within nothing else), and what it returned."""
         watcher = self._program.watcher
-        if not self._is_eager() or watcher.inside or not watcher.enter(*_LOAD, between=BETWEEN):
-            return real(iterator)
+        if not self._is_eager() or watcher.inside or not watcher.enter(*what, between=BETWEEN):
+            return False, real(*args, **kwargs)
         try:
-            element = real(iterator)
+            return True, real(*args, **kwargs)
         finally:
             watcher.leave()
-        count = samples.of_values(self._flatten(element))
-        if count:
-            watcher.has_samples(count)
-        return element
 
     def _trains(self, function: Any) -> bool:
         traced = function.experimental_get_tracing_count()
