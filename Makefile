@@ -78,6 +78,7 @@ benchmarks: $(DEV)  ## measure every claim that stands in results/benchmarks (ab
 	-$(BIN)/python benchmarks/transport.py
 	-$(BIN)/python benchmarks/ps_rounds.py --mxnet-python $(MXNET_PYTHON)
 	-$(BIN)/python benchmarks/analysis.py
+	-$(BIN)/python benchmarks/importing.py
 
 clean:  ## remove the environments
 	rm -rf .env

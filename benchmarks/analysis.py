@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ def write_run(folder: Path, spans: int) -> dict[str, int]:
     from cluster import Cluster
     from golden import Golden
 
+    from breakdown.clock.offset import SAME_KERNEL
     from breakdown.model.schema import FORMAT_VERSION
     from breakdown.store.arrow import append
     from breakdown.store.files import write_json
@@ -66,12 +68,16 @@ def write_run(folder: Path, spans: int) -> dict[str, int]:
         table = repeated(name, getattr(template, name), times, period_ns=int(template.steps["end_ns"].max()))
         append(cell.table(name), name, table, run=0)
         counts[name] = table.num_rows
-    run = {"run": 0, "status": "done", "error": None, "log": None, "warnings": []}
-    config = {"backend": "torch_ps", "workers": WORKERS, "servers": SERVERS, "consistency": "bsp"}
-    cell.write(
-        {"format_version": FORMAT_VERSION, "cell_id": "simulated", "label": "simulated", "config": config, "runs": [run]}
-    )
-    write_json(cell.clock, {"runs": {}})
+    run = {"run": 0, "status": "done", "error": None, "log": None, "wall_s": 0.0, "warnings": []}
+    run |= {"recorder_cost_ns_per_span": {}}
+    config = {"backend": "torch_ps", "workload": "mlp", "warmup_steps": 0, "workers": WORKERS, "servers": SERVERS}
+    about = {"format_version": FORMAT_VERSION, "cell_id": "simulated", "label": "simulated", "experiment": "benchmark"}
+    about |= {"machine": {}, "versions": {}, "commit": None, "cores": {}, "notes": []}
+    cell.write({**about, "config": {**config, "consistency": "bsp"}, "runs": [run]})
+    nodes = [f"worker-{rank}" for rank in range(WORKERS)] + [f"server-{rank}" for rank in range(SERVERS)]
+    same = {"kernel_id": "one", **asdict(SAME_KERNEL), "pings": []}
+    write_json(cell.clock, {"runs": {"0": {"reference": nodes[-1], "nodes": dict.fromkeys(nodes, same)}}})
+    write_json(cell.notes, {"runs": {"0": {}}})
     return counts
 
 
@@ -96,7 +102,7 @@ def repeated(name: str, frame: Any, times: int, period_ns: int) -> Any:
             continue
         missing = np.tile(values.isna().to_numpy(), times)
         moved = np.tile(values.to_numpy(dtype=values.dtype.name.lower(), na_value=0), times)
-        if column.endswith("_ns") and column != "cpu_ns":
+        if column.endswith("_ns") and column not in ("cpu_ns", "runnable_ns"):
             moved = moved + shift * period_ns
         elif column == "step":
             moved = (moved + shift * TEMPLATE_STEPS).astype(np.int32)

@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import json
 import os
-import random
-import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from breakdown.analysis import repetitions
 from breakdown.runner import machine
 
-RESAMPLES = 2000
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "benchmarks"
 MIN_ROUNDS = 7
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A median with its 95 % bootstrap interval, in the unit of its samples."""
+    """A median with its 95 % interval, in the unit of its samples."""
 
     median: float
     low: float
@@ -35,10 +35,12 @@ class Measured:
 
 
 def measured(samples: Sequence[float]) -> Measured:
-    """The median of paired rounds with its percentile-bootstrap interval (fixed seed, so that a file can be checked)."""
-    choose = random.Random(0).choices
-    medians = sorted(statistics.median(choose(samples, k=len(samples))) for _ in range(RESAMPLES))
-    return Measured(statistics.median(samples), medians[int(0.025 * RESAMPLES)], medians[int(0.975 * RESAMPLES) - 1])
+    """The median of paired rounds with its interval (`analysis.repetitions`). Raises ValueError at a single round."""
+    values = np.array(samples, dtype=np.float64)
+    found = repetitions.median(values)
+    if found.low is None or found.high is None:
+        raise ValueError("one round says nothing about the spread of rounds: measure at least two")
+    return Measured(float(np.median(values)), found.low, found.high)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ The quickstart's MLP, on a single node and with one server and two workers, star
 training loop runs in turns (`turns.py`), and a turn ends when all that it handed to the engine is done. The recorders, the
 native one and Python's, are switched on or off.
 
-An overhead is the median over pairs of the paired ratio, minus one, with a bootstrap 95 % interval. What a record costs is
+An overhead is the median over pairs of the paired ratio, minus one, with its 95 % interval. What a record costs is
 what the native recorder of each process measures of itself.
 """
 

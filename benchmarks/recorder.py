@@ -7,7 +7,7 @@ loop's own turn are inside. `clock` is that loop without a recorder. `flushing` 
 hundred times as often as it is by default: what the flusher takes from the recording thread by holding the interpreter's
 lock. Others are measured by their own ways to record a piece of work: a call that viztracer traces, torch's
 `record_function` under its running profiler, an OpenTelemetry span that goes to no exporter. Every round measures
-every recorder once, in rotating order. The file holds all samples, medians with bootstrap 95 % intervals, and the paired
+every recorder once, in rotating order. The file holds all samples, medians with 95 % intervals, and the paired
 difference of each recorder to `clock`. The goal is 0.6 us a span for `breakdown`.
 """
 

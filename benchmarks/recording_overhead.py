@@ -15,7 +15,7 @@ is watched for gradients alone, CPU clocks are read only where they are without 
 
 The first witness is the time of a step. It holds part of the writing; the rest of it falls between two turns. The second is
 one that waiting does not touch: the processor time that all roles together used for the turn, user and system, all writing
-of its records included. Overhead is the median over rounds of the ratio, with a bootstrap 95 % interval. Goals: 1 % of a
+of its records included. Overhead is the median over rounds of the ratio, with its 95 % interval. Goals: 1 % of a
 step of about 50 ms, 2 % of one of about 5 ms, by either witness.
 """
 

@@ -6,9 +6,9 @@ The quickstart's MLP, on a single node and with one server and two workers in st
 run` starts it. Its real training loop runs in turns (`turns.py`): `each` traces all of a turn's steps, `sampled` every n-th,
 as `trace_every: n` does, and in `off` the native recorder of every role and Python's record nothing, messages included.
 
-An overhead is the median over rounds of the ratio to the round's turn without recording, minus one, with a bootstrap 95 %
-interval. The default of `trace_every` comes from here: tracing each step may cost more than 2 %, so it is a small n with
-which tracing does not.
+An overhead is the median over rounds of the ratio to the round's turn without recording, minus one, with its 95 % interval.
+The default of `trace_every` comes from here: tracing each step may cost more than 2 %, so it is a small n with which tracing
+does not.
 """
 
 from __future__ import annotations

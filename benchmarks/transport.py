@@ -7,7 +7,7 @@ same number comes back. Both ends keep one buffer a frame, allocated and touched
 `sendall` and `recv_into`, without headers. Goodput counts payload bytes of both directions; encode and decode are inside
 the time. CPU time is that of both processes, all threads: what a transport takes from the computation beside it, and the
 steadier figure on a busy machine. Every round measures every variant once, in rotating order; a round's sample is the median
-of its exchanges; the file holds every sample, medians with bootstrap 95 % intervals, and the paired ratio to `bare`.
+of its exchanges; the file holds every sample, medians with 95 % intervals, and the paired ratio to `bare`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,9 @@ that failed (exit code 1). The command line prints the message alone, never a tr
 
 from __future__ import annotations
 
-from typing import Iterable
+import errno
+import os
+from typing import Dict, Iterable, Tuple
 
 
 class BreakdownError(Exception):
@@ -25,12 +27,28 @@ class ConfigError(UsageError):
     """An experiment file holds a wrong key or value."""
 
 
+class FieldError(ConfigError):
+    """A wrong value of a cell's field. `field`: the key that holds it, such as "workers" or "workload_options.hidden"."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
 class EnvironmentMissingError(UsageError):
     """A framework, a program or a right that the request needs is not on this machine."""
 
 
 class RunError(BreakdownError):
     """A process of a run failed or did not end in time. The message names role, rank and log file."""
+
+
+class CommandError(RunError):
+    """A user's own command failed, or was ended from outside. The tool ends with its exit code, as a shell does."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class WireError(BreakdownError):
@@ -54,3 +72,50 @@ def unknown_name(kind: str, name: str, known: Iterable[str], where: str = "") ->
     hint = f" Did you mean '{near[0]}'?" if near else ""
     place = f" in {where}" if where else ""
     return ConfigError(f"unknown {kind} '{name}'{place}.{hint} Known: {', '.join(names)}.")
+
+
+_FULL = "Free some space, or choose another disk."
+_NO_RIGHT = "Have the right to write there given to you, or choose another place."
+_REMEDIES: Dict[Tuple[int, ...], str] = {
+    (errno.ENOSPC, errno.EDQUOT): _FULL,
+    (errno.EACCES, errno.EPERM): _NO_RIGHT,
+    (errno.EROFS,): "It lies on a file system that is mounted read-only: choose another place.",
+    (errno.ENOTDIR,): "A part of this path is a file, not a folder: choose another path.",
+    (errno.EEXIST,): "A file has this name: choose another name.",
+    (errno.EISDIR,): "A folder has this name: name a file, or choose another name.",
+    (errno.ELOOP,): "Symbolic links in this path lead in a circle: choose another path.",
+    (errno.ENAMETOOLONG,): "Choose a shorter name.",
+    (errno.EMFILE, errno.ENFILE): "Allow more open files: ulimit -n.",
+    (errno.EFBIG,): "Allow bigger files (ulimit -f), or choose another file system.",
+    (errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE): "The device fails or is gone: choose another disk.",
+    (errno.ENOMEM,): "Free some memory.",
+}
+"""By what the system says: what to do about it."""
+
+
+def reason(error: OSError) -> str:
+    """What the system says, and no more: "No space left on device". Libraries put text of their own around it."""
+    return os.strerror(error.errno) if error.errno else str(error.strerror or error)
+
+
+def remedy(error: OSError) -> str:
+    """What to do about a file that the system will not write, a sentence."""
+    if error.errno == errno.ENOENT and _is_nowhere():
+        return GONE
+    return next((text for numbers, text in _REMEDIES.items() if error.errno in numbers), "Choose another place.")
+
+
+def cannot_write(path: object, error: OSError, also: str = "") -> str:
+    """The one wording for a file that cannot be written: which, why, what else is to be said, and what to do."""
+    return f"cannot write {path}: {reason(error)}. {also}{' ' if also else ''}{remedy(error)}"
+
+
+GONE = "The working directory is gone: change to a folder that is there."
+
+
+def _is_nowhere() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return True
+    return False

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from breakdown.analysis import bootstrap, servers, stages
-from breakdown.analysis.bootstrap import Floats
+from breakdown.analysis import repetitions, servers, stages
 from breakdown.analysis.critical_path import Steps, find, measured_steps, traced_steps
 from breakdown.analysis.findings import CellFinding
 from breakdown.analysis.graph import build
+from breakdown.analysis.repetitions import Floats
 from breakdown.analysis.rows import Rows, read
 from breakdown.analysis.sampling.compare import sampled_roles
 from breakdown.analysis.traced import said_of
@@ -47,7 +47,6 @@ def account(tables: Tables) -> CellAccount:
     path = find(graph, traced)
     sums = stages.totals(path, steps)
     rates = samples_per_s(steps)
-    whole_steps = sums.exposed_ns.sum(axis=1)
     loads = servers.loads(graph, traced)
     pushed, pulled = servers.bytes_moved(rows, traced)
     finding = CellFinding(
@@ -57,9 +56,9 @@ def account(tables: Tables) -> CellAccount:
         repetitions=len(sums.runs),
         steps=len(steps),
         step_ns=sums.step_ns,
-        step_interval_ns=bootstrap.over(len(rates), lambda at: bootstrap.means(whole_steps, sums.steps, at)),
+        step_interval_ns=repetitions.mean(sums.exposed_ns.sum(axis=1), sums.steps),
         samples_per_s=float(np.median(rates)),
-        samples_per_s_interval=bootstrap.over(len(rates), lambda at: bootstrap.medians(rates, at)),
+        samples_per_s_interval=repetitions.median(rates),
         samples_per_s_by_run=tuple(rates.tolist()),
         stages=stages.stage_times(graph, path, sums),
         keys=stages.key_times(rows, path, sums),
@@ -68,7 +67,8 @@ def account(tables: Tables) -> CellAccount:
         bytes_pushed=pushed,
         bytes_pulled=pulled,
         recorder_cost_ns=_recorder_cost_ns(cell, rows, steps),
-        warnings=(*tables.warnings, *said_of(len(steps), len(traced)), *_run_warnings(cell)),
+        warnings=(*tables.warnings, *disagreements(rows, steps), *said_of(len(steps), len(traced)), *_run_warnings(cell)),
+        notes=tuple(map(str, cell.get("notes", ()))),
         samples=sampled_roles(tables),
     )
     return CellAccount(finding, sums, rates)
@@ -85,6 +85,31 @@ def samples_per_s(steps: Steps) -> Floats:
             rate += int(steps.samples[mine].sum()) / max(elapsed_ns, 1) * 1e9
         rates.append(rate)
     return np.array(rates)
+
+
+MOST_BEHIND_STEPS, MOST_BEHIND_SHARE = 2, 0.05
+"""For so long a worker's work may go on behind its steps: a loop that reads its loss leaves its last update open."""
+
+
+def disagreements(rows: Rows, steps: Steps) -> list[str]:
+    """Where the steps of a worker do not add up to the time from the begin of the first to its last work: a warning."""
+    found = []
+    own = np.zeros(len(rows.places) + 1, dtype=np.int64)  # the last entry is for NONE
+    own[:-1] = [place.rank if place.role is Role.WORKER else -1 for place in rows.places]
+    own[-1] = -1
+    rank = own[rows.place]
+    for run, worker in sorted(set(zip(steps.run.tolist(), steps.worker.tolist(), strict=True))):
+        mine = (steps.run == run) & (steps.worker == worker)
+        of_steps = (rows.run == run) & (rank == worker) & np.isin(rows.step, steps.step[mine])
+        begin, told = int(steps.start_ns[mine].min()), int(steps.wall_ns[mine].sum())
+        end = max(int(steps.end_ns[mine].max()), int(rows.end_ns[of_steps].max(initial=0)))
+        apart = abs(end - begin - told)
+        if apart > max(MOST_BEHIND_STEPS * told / np.count_nonzero(mine), MOST_BEHIND_SHARE * (end - begin)):
+            found.append(
+                f"repetition {run}: the steps of worker-{worker} add up to {told / 1e9:.3f} s, but from the begin of the "
+                f"first to its last work it is {(end - begin) / 1e9:.3f} s: speed and shares are those of the steps alone"
+            )
+    return found
 
 
 def _recorder_cost_ns(cell: Mapping[str, Any], rows: Rows, steps: Steps) -> int | None:

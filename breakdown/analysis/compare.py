@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from breakdown.analysis.account import account
 from breakdown.analysis.findings import Comparison, Delta
-from breakdown.analysis.scaling import ratio_interval
+from breakdown.analysis.scaling import speed_ratio
 from breakdown.analysis.waterfall import stage_deltas
 from breakdown.model.stages import STAGES
 
@@ -28,15 +28,15 @@ def compare(a: Tables, b: Tables) -> Comparison:
     steps = first.totals.step_ns, second.totals.step_ns
     rows = [Delta("step", *steps, steps[1] - steps[0], whole)]
     rows += [Delta(s.label, before[s], after[s], after[s] - before[s], by_stage[s]) for s in STAGES]
-    rates = first.finding.samples_per_s, second.finding.samples_per_s
+    ratio, bounds = speed_ratio(first, second, paired)
     configs = first.finding.config, second.finding.config
     names = sorted({*configs[0], *configs[1]})
     return Comparison(
         a_label=first.finding.label,
         b_label=second.finding.label,
-        samples_per_s=rates,
-        speed_ratio=rates[1] / rates[0],
-        speed_ratio_interval=ratio_interval(first, second, paired),
+        samples_per_s=(first.finding.samples_per_s, second.finding.samples_per_s),
+        speed_ratio=ratio,
+        speed_ratio_interval=bounds,
         rows=tuple(rows),
         changed_config={
             name: (configs[0].get(name), configs[1].get(name))

@@ -64,7 +64,10 @@ class Path:
     place: Long
     key: Long
     cause: Long  # a stage, where this worker was held for another; else NONE
-    contention_ns: Long  # of the segment: runnable, without a core
+    behind: Long  # an op, where a request queued behind it: that of the key at the place; else NONE
+    known_ns: Long  # of the segment: for how much it is known what became of the thread's time
+    contention_ns: Long  # of that: runnable, without a core
+    blocked_ns: Long  # and of that: neither running nor ready to run
 
     @property
     def length_ns(self) -> Long:
@@ -127,6 +130,7 @@ def _labelled(graph: Graph, steps: Steps, counts: Ints, walk: walker.Walker) -> 
     stage[lost], stage[behind] = Stage.OTHER, Stage.AGGREGATE
     op = _take(rows.op, row, NONE)
     op[handover], op[lost] = rows.ops.index(Op.HANDOVER), rows.ops.index(Op.UNEXPLAINED)
+    busy = np.where(behind, op, NONE)
     op[behind] = rows.ops.index(Op.QUEUE)
     key = _take(rows.key, row, NONE)
     key[lost] = rows.keys.index("")
@@ -137,20 +141,19 @@ def _labelled(graph: Graph, steps: Steps, counts: Ints, walk: walker.Walker) -> 
     held = foreign & (lost | ~at_server | (op == rows.ops.index(Op.WIRE)))
     cause = np.where(held, stage, NONE)
     stage[held] = Stage.WAIT
-    contention = np.where((kind == walker.SELF) & ~held, _contention(rows, row, end - start), 0)
-    return _joined(Path(steps, of_step, start, end, stage, op, place, key, cause, contention))
+    used = _used(rows, np.where((kind == walker.SELF) & ~held, row, NONE), end - start)
+    return _joined(Path(steps, of_step, start, end, stage, op, place, key, cause, busy, *used))
 
 
 def _joined(path: Path) -> Path:
     """One segment for neighbours of one step that say the same: a wire seen by its sender and then on its own, say."""
-    same = (path.of_step, path.stage, path.op, path.place, path.key, path.cause)
+    same = (path.of_step, path.stage, path.op, path.place, path.key, path.cause, path.behind)
     changes = [np.append(True, column[1:] != column[:-1]) for column in same if len(column)]
     first = np.flatnonzero(np.logical_or.reduce(changes)) if changes else np.zeros(0, dtype=np.int64)
     last = np.append(first[1:], len(path.of_step))[: len(first)] - 1
-    contention = np.add.reduceat(path.contention_ns, first) if len(first) else path.contention_ns
-    stage, op, place, key, cause = (column[first] for column in (path.stage, path.op, path.place, path.key, path.cause))
-    start, end = path.start_ns[first], path.end_ns[last]
-    return Path(path.steps, path.of_step[first], start, end, stage, op, place, key, cause, contention)
+    used = (np.add.reduceat(ns, first) if len(first) else ns for ns in (path.known_ns, path.contention_ns, path.blocked_ns))
+    of_step, stage, op, place, key, cause, behind = (column[first] for column in same)
+    return Path(path.steps, of_step, path.start_ns[first], path.end_ns[last], stage, op, place, key, cause, behind, *used)
 
 
 def _take(column: Ints, row: Ints, nothing: int) -> Long:
@@ -161,13 +164,17 @@ def _take(column: Ints, row: Ints, nothing: int) -> Long:
     return taken
 
 
-def _contention(rows: Rows, row: Ints, part_ns: Long) -> Long:
-    """The part of each stretch in which its thread had no core: of the whole span wall - CPU time, scaled to the stretch."""
-    cpu = _take(rows.cpu_ns, row, MISSING)
+def _used(rows: Rows, row: Ints, part_ns: Long) -> tuple[Long, Long, Long]:
+    """`known_ns`, `contention_ns` and `blocked_ns` of each stretch: those of its whole span, scaled to the stretch."""
+    cpu, runnable = _take(rows.cpu_ns, row, MISSING), _take(rows.runnable_ns, row, MISSING)
+    known = (cpu != MISSING) & (runnable != MISSING)
     whole = _take(rows.end_ns, row, 0) - _take(rows.start_ns, row, 0)
-    lacking = np.where(cpu == MISSING, 0, np.clip(whole - cpu, 0, whole))
-    scaled: Long = (lacking * (part_ns / np.maximum(whole, 1))).astype(np.int64)
-    return np.minimum(scaled, part_ns)
+    lacking = np.where(known, np.clip(runnable, 0, whole), 0)
+    blocked = np.where(known, np.clip(whole - cpu - lacking, 0, whole), 0)
+    scale = part_ns / np.maximum(whole, 1)
+    contention_ns: Long = np.minimum((lacking * scale).astype(np.int64), part_ns)
+    blocked_ns: Long = np.minimum((blocked * scale).astype(np.int64), part_ns - contention_ns)
+    return np.where(known, part_ns, 0), contention_ns, blocked_ns
 
 
 def check_tiling(steps: Steps, of_step: Ints, start_ns: Long, end_ns: Long) -> None:
@@ -189,8 +196,9 @@ def check_tiling(steps: Steps, of_step: Ints, start_ns: Long, end_ns: Long) -> N
 def walk(tables: Tables) -> pd.DataFrame:
     """The critical path of every measured step that was traced: one row a segment, with the columns of `findings.Segment`.
 
-    Times are ns. `stage`, `op`, `place` ("server-0"), `key` and `cause` are categories; `cause` is null but where a worker
-    was held for another. Raises `TraceError` at a trace that breaks the model's labels.
+    Times are ns. `stage`, `op`, `place` ("server-0"), `key`, `cause` and `behind` are categories; `cause` is null but where
+    a worker was held for another, `behind` but where a request queued: the operation, on that `key`, that it queued behind.
+    Raises `TraceError` at a trace that breaks the model's labels.
     """
     rows = read(tables)
     path = find(build(rows, tables.steps), traced_steps(tables))
@@ -212,6 +220,7 @@ def frame(rows: Rows, path: Path) -> pd.DataFrame:
             "place": _category(path.place, [str(node) for node in rows.places]),
             "key": _category(path.key, rows.keys),
             "cause": _category(path.cause, STAGE_LABELS),
+            "behind": _category(path.behind, rows.ops),
         }
     )
 

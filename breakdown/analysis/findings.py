@@ -2,7 +2,8 @@
 
 All durations are integer ns. "A step" of a cell is the mean over all measured steps of all workers and repetitions: unlike
 medians, means add up, so the accounts below balance exactly. Where a mean is not whole, the remainder is shared out by
-largest fraction (`intervals.apportion`), so sums stay exact. Rates shown to the user are medians over repetitions.
+largest fraction (`intervals.apportion`), so sums stay exact. Rates shown to the user are medians over repetitions, their
+ratios medians over rounds. What an interval covers stands in `repetitions`.
 """
 
 from __future__ import annotations
@@ -38,6 +39,17 @@ class Segment:
     place: Node
     key: str
     cause: Stage | None = None  # stage WAIT only: what the other worker was doing meanwhile
+    behind: str = ""  # op queue only: the operation, on this key, that the request queued behind
+
+
+@dataclass(frozen=True)
+class Queued:
+    """Time of the mean step in which requests queued behind one operation on one key, at one place."""
+
+    op: str
+    key: str
+    place: Node
+    ns: int
 
 
 @dataclass(frozen=True)
@@ -47,11 +59,13 @@ class StageTime:
     stage: Stage
     exposed_ns: int  # on the critical path; over all stages adds up to the step
     hidden_ns: int  # busy meanwhile, overlapped by something else (this worker and its share at the servers)
-    contention_ns: int  # of the exposed time: runnable, without a core
+    contention_ns: int | None  # of the exposed time: ready to run, without a core; None: not known
+    blocked_ns: int | None  # of the exposed time: neither running nor ready to run; None: not known
     share: float  # exposed / step
     exposed_interval_ns: Interval
     by_op_ns: Mapping[str, int]  # exposed, adds up to exposed_ns
     by_cause_ns: Mapping[str, int] = field(default_factory=dict)  # wait only: by what the other worker was doing
+    queued: tuple[Queued, ...] = ()  # behind what requests queued, longest first: adds up to by_op_ns["queue"]
 
 
 @dataclass(frozen=True)
@@ -97,11 +111,12 @@ class CellFinding:
     bytes_pushed: int | None  # a worker and step, on the wire; None: there are servers, but no message was recorded
     bytes_pulled: int | None
     recorder_cost_ns: int | None  # self-measured, a step
-    speedup: float | None = None  # over the single node with one worker's resources
+    speedup: float | None = None  # over the single node with one worker's resources: median over the rounds that both have
     speedup_interval: Interval | None = None
     efficiency: float | None = None
     speedup_whole: float | None = None  # over the single node with the whole machine's
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what a reader should know, for example that roles share cores
     samples: tuple[RoleSamples, ...] = ()  # of py-spy, where roles were sampled
 
 
@@ -143,8 +158,9 @@ class Cost:
 class Verdict:
     """The answer in one sentence, with the figures behind it."""
 
-    sentence: str
+    sentence: str  # of the fastest distributed cell
     evidence: tuple[str, ...]
+    others: tuple[str, ...] = ()  # a sentence for each other distributed cell, in the experiment's order
 
 
 @dataclass(frozen=True)
@@ -160,6 +176,7 @@ class ExperimentFinding:
     cost: Mapping[str, Cost]  # by family of cells: those that differ in the number of workers alone
     verdict: Verdict
     failures: tuple[str, ...] = ()  # cells or repetitions that failed: what, where, log file
+    left_out: tuple[str, ...] = ()  # cells of which nothing is shown, though they are part of it: which, and why
 
 
 @dataclass(frozen=True)

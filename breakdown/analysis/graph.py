@@ -6,7 +6,8 @@ Its edges, each from a moment to the one that had to come before it:
 - submit: the worker's main thread hands a request over (the start of the first row of its chain), or other work does
   (that row is a queue with a `cause`)
 - chain: what happened to the same request before this (`chains`)
-- link: a message arrives after the messages that were sent before it on the same connection (`ahead`)
+- link: a message arrives after the messages that were sent before it on the same connection (`ahead`). Held up by one
+  that is of no stage, it is still on its own way
 - answer: a sleeping main thread wakes when its answer is complete (a block's `cause`)
 - release: a held request goes on when another request is aggregated, an operation when what it depends on is complete (a
   hold's `cause`)
@@ -86,13 +87,17 @@ def main_threads(rows: Rows, steps: pd.DataFrame) -> dict[tuple[int, int], int]:
 
 
 def _threads(rows: Rows, shape: Ints, mains: list[int]) -> Sequences:
-    """Only threads that the walk can come to, main threads and those that serve a queue, and records with a duration."""
+    """Only threads that the walk can come to, main threads and those that serve a queue, and records with a duration.
+
+    A message of no stage explains nothing: what waits while its thread sends or receives one waits for that thread.
+    """
     wanted = np.zeros(len(rows.threads) + 1, dtype=bool)  # the last entry, for NONE, stays False
     wanted[rows.thread[shape == QUEUE]] = True
     wanted[mains] = True
     wanted[NONE] = False
     active = np.flatnonzero(wanted[rows.thread] & (shape != QUEUE) & (shape != HOLD) & (rows.end_ns > rows.start_ns))
-    halves = [(h, np.flatnonzero(h.known & wanted[h.thread] & (h.end_ns > h.start_ns))) for h in rows.halves]
+    told = rows.verb != int(Verb.CONTROL)
+    halves = [(h, np.flatnonzero(told & h.known & wanted[h.thread] & (h.end_ns > h.start_ns))) for h in rows.halves]
     thread = np.concatenate([rows.thread[active], *(half.thread[at] for half, at in halves)])
     start = np.concatenate([rows.start_ns[active], *(half.start_ns[at] for half, at in halves)])
     end = np.concatenate([rows.end_ns[active], *(half.end_ns[at] for half, at in halves)])
@@ -121,7 +126,7 @@ def _ranges(group: Ints, groups: int) -> tuple[Ints, Ints]:
 
 def _ahead(rows: Rows) -> Ints:
     sent, received = rows.halves
-    whole = np.flatnonzero(sent.known & received.known)
+    whole = np.flatnonzero(sent.known & received.known & (rows.verb != int(Verb.CONTROL)))
     whole = whole[np.argsort(rows.request[rows.spans :][whole], kind="stable")]  # a pull comes behind the push of its frame
     sender, places = rows.place[rows.spans :][whole].astype(np.int64), len(rows.places)
     _, connection = compact((rows.run[rows.spans :][whole] * places + sender) * places + rows.receiver[whole])

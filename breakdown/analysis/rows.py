@@ -41,6 +41,7 @@ class Rows:
     start_ns: Long
     end_ns: Long
     cpu_ns: Long  # MISSING: not measured
+    runnable_ns: Long  # ready to run, without a core; MISSING: not measured
     size_bytes: Long
     stage: Ints
     op: Ints  # index of ops
@@ -125,6 +126,7 @@ def read(tables: Tables) -> Rows:
         start_ns=np.minimum(np.concatenate((integers(spans["start_ns"]), wire_start)), end_ns),
         end_ns=end_ns,
         cpu_ns=np.concatenate((integers(spans["cpu_ns"]), np.full(wires, MISSING))),
+        runnable_ns=np.concatenate((integers(spans["runnable_ns"]), np.full(wires, MISSING))),
         size_bytes=np.concatenate((integers(spans["size_bytes"]), integers(messages["size_bytes"]))),
         stage=np.concatenate((labels(spans["stage"], STAGES), _STAGE_OF_VERB[verb])),
         op=np.concatenate((op, np.full(wires, ops.code(Op.WIRE), dtype=np.int32))),

@@ -1,6 +1,7 @@
 """Speedup, efficiency and COST: each distributed cell against the single node that does the same work.
 
-- speedup = samples/s of N workers / samples/s of the single node; efficiency = speedup / N.
+- speedup = samples/s of N workers / samples/s of the single node, the median over the rounds that both have;
+  efficiency = speedup / N.
 - COST = the smallest tested number of workers that beats the single node (after McSherry, Isard and Murray, "Scalability!
   But at what COST?", HotOS 2015). The single node is the one with one worker's resources, like their single thread; where
   that was not measured, the one with the whole machine's.
@@ -12,12 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from breakdown.analysis import bootstrap
+from breakdown.analysis import repetitions
 from breakdown.analysis.account import CellAccount
 from breakdown.analysis.findings import CellFinding, Cost, Interval
+from breakdown.config.identity import has_no_server, meaningful
 
-SINGLE: Final = {"single": {}, "mxnet": {"kvstore": "local"}, "tensorflow": {"tf_mode": "local"}}
-"""By backend, what says that a cell of it has no parameter server."""
 WHOLE_MACHINE: Final = 0
 """`cores_per_worker` of a single node that has all cores."""
 SAME_WORK: Final = ("workload", "workload_options", "batch_size", "optimizer", "compute")
@@ -38,8 +38,7 @@ class Baselines:
 
 def is_single(cell: CellFinding) -> bool:
     """A cell without a parameter server."""
-    backend = cell.config.get("backend")
-    return backend in SINGLE and all(cell.config.get(name) == value for name, value in SINGLE[backend].items())
+    return has_no_server(cell.config)
 
 
 def framework(config: Mapping[str, Any]) -> str:
@@ -66,26 +65,16 @@ def with_speedup(cell: CellAccount, single: Baselines) -> CellFinding:
     """The cell's finding with its speedups (ratios) filled in as far as its single nodes were measured."""
     finding = cell.finding
     if single.one_worker is not None:
-        speedup = finding.samples_per_s / single.one_worker.finding.samples_per_s
-        finding = replace(
-            finding,
-            speedup=speedup,
-            speedup_interval=ratio_interval(single.one_worker, cell),
-            efficiency=speedup / workers(finding),
-        )
+        speedup, bounds = speed_ratio(single.one_worker, cell)
+        finding = replace(finding, speedup=speedup, speedup_interval=bounds, efficiency=speedup / workers(finding))
     if single.whole_machine is not None:
-        finding = replace(finding, speedup_whole=finding.samples_per_s / single.whole_machine.finding.samples_per_s)
+        finding = replace(finding, speedup_whole=speed_ratio(single.whole_machine, cell)[0])
     return finding
 
 
-def ratio_interval(a: CellAccount, b: CellAccount, paired: bool = True) -> Interval:
-    """The interval of b's samples/s by a's, both medians over repetitions."""
-    return bootstrap.over_two(
-        a.totals.runs,
-        b.totals.runs,
-        lambda in_a, in_b: bootstrap.medians(b.samples_per_s, in_b) / bootstrap.medians(a.samples_per_s, in_a),
-        paired,
-    )
+def speed_ratio(a: CellAccount, b: CellAccount, paired: bool = True) -> tuple[float, Interval]:
+    """b's samples/s by a's, and its interval: see `repetitions.ratio`."""
+    return repetitions.ratio(a.samples_per_s, b.samples_per_s, a.totals.runs, b.totals.runs, paired)
 
 
 def workers(cell: CellFinding) -> int:
@@ -93,7 +82,7 @@ def workers(cell: CellFinding) -> int:
 
 
 def costs(cells: Sequence[CellFinding]) -> dict[str, Cost]:
-    """COST of each family: distributed cells that differ in the number of workers alone."""
+    """COST of each family: distributed cells that differ in the number of workers alone, of what means something to them."""
     families: dict[tuple[tuple[str, str], ...], list[CellFinding]] = {}
     for cell in cells:
         if not is_single(cell) and _against_single(cell) is not None:
@@ -111,18 +100,21 @@ def _against_single(cell: CellFinding) -> float | None:
 
 
 def _family(config: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted((name, str(value)) for name, value in config.items() if name not in _NOT_OF_FAMILY))
+    return tuple(sorted((name, str(value)) for name, value in meaningful(config).items() if name not in _NOT_OF_FAMILY))
 
 
 def _names(families: Sequence[tuple[tuple[str, str], ...]]) -> dict[tuple[tuple[str, str], ...], str]:
-    """What tells each family from the others, after the backend, servers and consistency that all of them name."""
-    common = set(families[0]).intersection(*families) if families else set()
+    """Backend, servers and consistency of each family; where several share these, also the fields that tell them apart."""
+    heads = {family: _head(dict(family)) for family in families}
     names = {}
-    for family in families:
-        fields = dict(family)
-        how = _WAYS.get(fields.get("backend", ""), ("consistency",))
-        always = ("backend", "servers", "consistency", "kvstore", "tf_mode")
-        head = [fields.get("backend", ""), f"{fields.get('servers', '?')}s", *(fields.get(name, "") for name in how)]
-        rest = [f"{name}={value}" for name, value in family if (name, value) not in common and name not in always]
-        names[family] = " ".join(part for part in (*head, *rest) if part)
+    for family, head in heads.items():
+        alike = [set(other) for other in families if heads[other] == head]
+        common = set[tuple[str, str]].intersection(*alike)
+        names[family] = " ".join((head, *(f"{name}={value}" for name, value in family if (name, value) not in common)))
     return names
+
+
+def _head(fields: Mapping[str, str]) -> str:
+    backend = fields.get("backend", "")
+    how = [fields.get(name, "") for name in _WAYS.get(backend, ("consistency",))]
+    return " ".join(part for part in (backend, f"{fields.get('servers', '?')}s", *how) if part)

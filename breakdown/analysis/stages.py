@@ -1,12 +1,16 @@
-"""Exposed, hidden and contention time per stage of the mean step, and where it was spent. All in integer ns.
+"""Exposed, hidden, contention and blocked time per stage of the mean step, and where it was spent. All in integer ns.
 
 - exposed: on the critical path. Over all stages it adds up exactly to the step.
 - hidden: the stage was at work for this worker's step (by the worker itself, for its requests at the servers, for its
   messages on the wire) while the critical path was with another stage: union of that work, less what is exposed.
-- contention: inside exposed work whose CPU time is known, the time that its thread was runnable or stalled without a core:
-  wall - CPU time, scaled to the exposed part of the span and never more than that.
+- contention: inside exposed work, the time for which its thread was ready to run and had no core, as the kernel counted it.
+- blocked: inside exposed work, the time for which its thread neither ran nor was ready to: it slept, or waited for a lock, a
+  page or another thread. What is left of the wall time beside CPU time and contention.
 
-Sums go through float64, which is exact below 2**53 ns: 104 days of steps.
+Contention and blocked time are those of the work of which they are known, each scaled to its exposed part. For a stage
+in which they are known of no work, they are None.
+
+Sums are exact, whatever the clock said.
 """
 
 from __future__ import annotations
@@ -16,18 +20,20 @@ from itertools import groupby
 
 import numpy as np
 
-from breakdown.analysis import bootstrap
+from breakdown.analysis import repetitions
+from breakdown.analysis import wording as fmt
 from breakdown.analysis.codes import NONE, Ints, Long
 from breakdown.analysis.critical_path import Path, Steps
-from breakdown.analysis.findings import Interval, KeyTime, StageTime
+from breakdown.analysis.findings import KeyTime, Queued, StageTime
 from breakdown.analysis.graph import WIRE, WORK, Graph
 from breakdown.analysis.intervals import apportion, grouped_union_ns, mean
 from breakdown.analysis.rows import Rows
 from breakdown.errors import TraceError
 from breakdown.model.identity import Role
-from breakdown.model.stages import STAGES, Stage
+from breakdown.model.stages import STAGES, Op, Stage
 
 _STAGES = len(STAGES)
+_EXACT, _LOW_BITS = 1 << 52, 26
 
 
 @dataclass(frozen=True)
@@ -81,40 +87,62 @@ def stage_times(graph: Graph, path: Path, sums: Totals) -> tuple[StageTime, ...]
     rows, step_ns, exposed = graph.rows, sums.step_ns, sums.stage_ns
     count = len(path.steps)
     hidden = hidden_ns(graph, path)
-    contention = _sums(path.stage, path.contention_ns, _STAGES)
+    known, contention, blocked = (
+        _sums(path.stage, ns, _STAGES) for ns in (path.known_ns, path.contention_ns, path.blocked_ns)
+    )
     by_op = _sums(path.stage * len(rows.ops) + path.op, path.length_ns, _STAGES * len(rows.ops)).reshape(_STAGES, -1)
+    by_op_ns = [_shares(exposed[stage], rows.ops, by_op[stage]) for stage in STAGES]
     caused = path.cause != NONE
     by_cause = _sums(path.cause[caused], path.length_ns[caused], _STAGES)
-
-    def spread(stage: Stage) -> Interval:
-        return bootstrap.over(len(sums.runs), lambda at: bootstrap.means(sums.exposed_ns[:, stage], sums.steps, at))
 
     return tuple(
         StageTime(
             stage=stage,
             exposed_ns=exposed[stage],
             hidden_ns=mean(int(hidden[stage]), count),
-            contention_ns=min(mean(int(contention[stage]), count), exposed[stage]),
+            contention_ns=_within(exposed[stage], contention[stage], known[stage], count),
+            blocked_ns=_within(exposed[stage], blocked[stage], known[stage], count),
             share=exposed[stage] / step_ns if step_ns else 0.0,
-            exposed_interval_ns=spread(stage),
-            by_op_ns=_shares(exposed[stage], rows.ops, by_op[stage]),
+            exposed_interval_ns=repetitions.mean(sums.exposed_ns[:, stage], sums.steps),
+            by_op_ns=by_op_ns[stage],
+            queued=_queued(rows, path, stage, by_op_ns[stage].get(Op.QUEUE, 0)),
             by_cause_ns=_shares(exposed[stage], [s.label for s in STAGES], by_cause) if stage == Stage.WAIT else {},
         )
         for stage in STAGES
     )
 
 
-def key_times(rows: Rows, path: Path, sums: Totals) -> tuple[KeyTime, ...]:
-    """The mean step by stage, key and place, biggest first. Adds up to the step, and within a stage to its exposed time."""
-    exposed = sums.stage_ns
+def _queued(rows: Rows, path: Path, stage: Stage, queue_ns: int) -> tuple[Queued, ...]:
+    """The queue time of a stage, shared out by what the requests queued behind."""
+    at = np.flatnonzero((path.behind != NONE) & (path.stage == stage))
     keys, places = len(rows.keys), len(rows.places)
-    found = _sums((path.stage * keys + path.key) * places + path.place, path.length_ns, _STAGES * keys * places)
+    codes, of_code = np.unique((path.behind[at] * keys + path.key[at]) * places + path.place[at], return_inverse=True)
+    shares = apportion(queue_ns, _sums(of_code, path.length_ns[at], len(codes)).tolist())
+    found = [
+        Queued(rows.ops[code // places // keys], rows.keys[code // places % keys], rows.places[code % places], share)
+        for code, share in zip(codes.tolist(), shares, strict=True)
+        if share
+    ]
+    return tuple(sorted(found, key=lambda queued: -queued.ns))
+
+
+def key_times(rows: Rows, path: Path, sums: Totals) -> tuple[KeyTime, ...]:
+    """The mean step by stage, key and place, biggest first. Adds up to the step, and within a stage to its exposed time.
+
+    What belongs to no key goes by its operation, in brackets.
+    """
+    exposed = sums.stage_ns
+    names = [*rows.keys, *(fmt.operation_name(op) for op in rows.ops)]
+    keyed = np.array([key != "" for key in rows.keys], dtype=bool)[path.key]
+    name = np.where(keyed, path.key, len(rows.keys) + path.op)
+    keys, places = len(names), len(rows.places)
+    found = _sums((path.stage * keys + name) * places + path.place, path.length_ns, _STAGES * keys * places)
     times: list[KeyTime] = []
     for stage, group in groupby(np.flatnonzero(found).tolist(), key=lambda word: word // (keys * places)):
         words = list(group)
         shares = apportion(exposed[stage], [int(found[word]) for word in words])
         times += [
-            KeyTime(rows.keys[word // places % keys], Stage(stage), rows.places[word % places], share)
+            KeyTime(names[word // places % keys], Stage(stage), rows.places[word % places], share)
             for word, share in zip(words, shares, strict=True)
             if share
         ]
@@ -160,8 +188,21 @@ def step_index(rows: Rows, steps: Steps, run: Ints, place: Ints, step: Ints) -> 
 
 
 def _sums(code: Ints, weights: Long, codes: int) -> Long:
-    sums: Long = np.rint(np.bincount(code, weights=weights, minlength=codes)).astype(np.int64)
+    """numpy's `bincount` adds in float64, exact below 2**53 ns: so high and low bits apart, where there may be more."""
+    if int(weights.sum(dtype=np.float64)) < _EXACT:
+        return _counted(code, weights, codes)
+    high: Long = weights >> _LOW_BITS
+    return (_counted(code, high, codes) << _LOW_BITS) + _counted(code, weights - (high << _LOW_BITS), codes)
+
+
+def _counted(code: Ints, weights: Long, codes: int) -> Long:
+    sums: Long = np.bincount(code, weights=weights, minlength=codes).astype(np.int64)
     return sums
+
+
+def _within(exposed_ns: int, ns: int, known_ns: int, steps: int) -> int | None:
+    """The mean of a part of a stage's exposed time; None where nothing is known of that."""
+    return None if exposed_ns and not known_ns else min(mean(int(ns), steps), exposed_ns)
 
 
 def _shares(total: int, names: tuple[str, ...] | list[str], weights: Long) -> dict[str, int]:

@@ -42,6 +42,7 @@ def _row(cell: CellFinding) -> dict[str, object]:
         row.update(_ends(f"{label}_exposed_ns", time.exposed_interval_ns))
         row[f"{label}_hidden_ns"] = time.hidden_ns
         row[f"{label}_contention_ns"] = time.contention_ns
+        row[f"{label}_blocked_ns"] = time.blocked_ns
     for name, value in cell.config.items():
         row[f"config_{name}"] = json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value
     return row

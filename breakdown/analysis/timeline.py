@@ -108,9 +108,9 @@ def _lane_order(rows: Rows, code: int) -> tuple[int, int, bool, str]:
 
 def _segments(rows: Rows, path: Path, origin: int) -> Iterator[Segment]:
     steps, of_step = path.steps, path.of_step.tolist()
-    columns = (path.start_ns, path.end_ns, path.stage, path.op, path.place, path.key, path.cause)
+    columns = (path.start_ns, path.end_ns, path.stage, path.op, path.place, path.key, path.cause, path.behind)
     whole = zip(of_step, *(column.tolist() for column in columns), strict=True)
-    for at, start_ns, end_ns, stage, op, place, key, cause in whole:
+    for at, start_ns, end_ns, stage, op, place, key, cause, behind in whole:
         yield Segment(
             run=int(steps.run[at]),
             worker=int(steps.worker[at]),
@@ -122,6 +122,7 @@ def _segments(rows: Rows, path: Path, origin: int) -> Iterator[Segment]:
             place=rows.places[place],
             key=rows.keys[key],
             cause=None if cause == NONE else Stage(cause),
+            behind="" if behind == NONE else rows.ops[behind],
         )
 
 

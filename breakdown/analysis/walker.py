@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from breakdown.analysis.codes import NONE, Ints
-from breakdown.analysis.graph import BLOCK, HOLD, QUEUE, WIRE, Graph
+from breakdown.analysis.graph import BLOCK, HOLD, QUEUE, WIRE, WORK, Graph
 from breakdown.analysis.rows import AT_SERVER
 from breakdown.model.stages import Stage
 
@@ -229,9 +229,24 @@ class Walker:
                 return
             self._emit(queue, HANDOVER, self._thread_end[at])
             busy = self._thread_row[at]
-            mine = not at_handler or self._push_of[self._request[busy]] == family  # push_of[NONE] is NONE
-            self._emit(busy, SELF if mine else BEHIND, max(self._thread_start[at], start))
+            if not at_handler or self._push_of[self._request[busy]] == family:  # push_of[NONE] is NONE
+                self._emit(busy, SELF, max(self._thread_start[at], start))
+            else:
+                self._behind(busy, max(self._thread_start[at], start))
             at -= 1
+
+    def _behind(self, busy: int, start: int) -> None:
+        """Back through a handler's work for another request. Where it slept for that one, other threads worked on it."""
+        request = NONE if self._request[busy] != NONE else self._cause[busy]
+        if request != NONE:
+            at, first = self._chain_stop[request] - 1, self._chain_first[request]
+            while at >= first and self._chain_end[at] > start:
+                row = self._chain_row[at]
+                if self._shape[row] == WORK and self._chain_start[at] < self._now:
+                    self._emit(busy, BEHIND, self._chain_end[at])
+                    self._emit(row, BEHIND, max(self._chain_start[at], start))
+                at -= 1
+        self._emit(busy, BEHIND, start)
 
     def _wire(self, wire: int, start: int) -> None:
         """Back along a message: until the one before it on the connection had arrived, the link was that one's."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from breakdown.analysis import bootstrap
+from breakdown.analysis import repetitions
 from breakdown.analysis.account import CellAccount
 from breakdown.analysis.codes import Long
 from breakdown.analysis.findings import Bar, Interval, Waterfall
@@ -33,12 +33,7 @@ def stage_deltas(a: Totals, b: Totals, paired: bool = True) -> tuple[Interval, .
     """The intervals of b - a in ns: one a stage in the order of `Stage`, then the step's."""
 
     def difference(a_ns: Long, b_ns: Long) -> Interval:
-        return bootstrap.over_two(
-            a.runs,
-            b.runs,
-            lambda in_a, in_b: bootstrap.means(b_ns, b.steps, in_b) - bootstrap.means(a_ns, a.steps, in_a),
-            paired,
-        )
+        return repetitions.difference((a_ns, a.steps), (b_ns, b.steps), a.runs, b.runs, paired)
 
     by_stage = [difference(a.exposed_ns[:, stage], b.exposed_ns[:, stage]) for stage in STAGES]
     return (*by_stage, difference(a.exposed_ns.sum(axis=1), b.exposed_ns.sum(axis=1)))

@@ -5,10 +5,12 @@ Nothing here decides what a number is; it only turns one that a finding holds in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from breakdown.analysis.findings import Cost, Interval
+from breakdown.analysis.findings import CellFinding, Cost, Interval, Queued
 
 NOT_MEASURED = "–"
 """Stands for None: not measured, or too few repetitions for an interval. A measured zero is written 0."""
@@ -137,12 +139,49 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
+@dataclass(frozen=True)
+class Behind:
+    """What requests queued behind for longest: an operation, for all its keys together, and the time."""
+
+    text: str
+    ns: int
+
+
+def queued_behind(queued: Sequence[Queued]) -> Behind | None:
+    """`update of fc1.weight`, or `update of fc1.weight and 3 other keys`, the longest first. None where nothing queued."""
+    if not queued:
+        return None
+    by_op: Counter[str] = Counter()
+    for found in queued:
+        by_op[found.op] += found.ns
+    op, ns = by_op.most_common(1)[0]
+    keys = list(dict.fromkeys(found.key for found in queued if found.op == op))
+    of_key = f" of {keys[0]}" if keys[0] else ""
+    others = f" and {counted(len(keys) - 1, 'other key')}" if len(keys) > 1 else ""
+    return Behind(f"{op}{of_key}{others}", ns)
+
+
+def notes(cells: Sequence[CellFinding]) -> list[tuple[str, str]]:
+    """What was noted of cells, each note once: the labels of those that it is of, and the note."""
+    of_note: dict[str, list[str]] = {}
+    for cell in cells:
+        for note in cell.notes:
+            of_note.setdefault(note, []).append(cell.label)
+    return [(", ".join(labels), note) for note, labels in of_note.items()]
+
+
 def shorten(text: str, limit: int) -> str:
     """At most `limit` characters; the middle goes, since the ends of a key tell most (`encoder.…attn.weight[0:1000]`)."""
     if len(text) <= limit:
         return text
     head = (limit - 1) // 2
     return f"{text[:head]}…{text[len(text) - (limit - 1 - head) :]}"
+
+
+def operation_name(op: str) -> str:
+    """An operation in the place of a key. Of several operators that are run as one ("[a,b,c]") the ends are named."""
+    parts = op[1:-1].split(",") if op.startswith("[") else [op]
+    return f"({op})" if len(parts) == 1 else f"({parts[0]} … {parts[-1]}, {len(parts)} operators)"
 
 
 def key_name(key: str) -> str:

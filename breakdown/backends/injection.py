@@ -13,6 +13,7 @@ import importlib.abc
 import importlib.machinery
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Callable, Dict, Optional
 
@@ -21,6 +22,9 @@ FRAMEWORK_VARIABLE = "BREAKDOWN_FRAMEWORK"
 
 TRACES_VARIABLE, WARMUP_VARIABLE = "BREAKDOWN_TRACE_DIR", "BREAKDOWN_WARMUP_STEPS"
 """The folder for the traces; how many of a worker's first steps do not count."""
+
+EVERY_VARIABLE = "BREAKDOWN_TRACE_EVERY"
+"""Behind the warm-up, what happens within a step is recorded in every n-th; set only for a framework that can do so."""
 
 
 def variables(framework: str, packages: Path, traces: Path, warmup_steps: int) -> Dict[str, str]:
@@ -51,20 +55,33 @@ def warmup_steps() -> int:
     return int(os.environ.get(WARMUP_VARIABLE, "0"))
 
 
+def trace_every() -> int:
+    """What happens within a step is recorded in every n-th of a worker, behind its warm-up."""
+    return int(os.environ.get(EVERY_VARIABLE, "1"))
+
+
 def after_import(name: str, then: Callable[[Any], None]) -> None:
-    """Calls `then` with the module of this name, when it has been executed; at once where it is there already."""
+    """Calls `then` with the module of this name, when it has been executed; at once where it is there already.
+
+    What `then` raises is said, and goes no further: whatever happens there, the user's program must run.
+    """
     module = sys.modules.get(name)
     if module is not None:
-        then(module)
+        _told(name, then, module)
     else:
-        sys.meta_path.insert(0, _AfterImport(name, then))
+        sys.meta_path.insert(0, _AfterImport(name, functools.partial(_told, name, then)))
 
 
 def _hook(framework: str, module: Any) -> None:
+    importlib.import_module(f"breakdown.backends.{framework}.hooks").hook(module)
+
+
+def _told(name: str, then: Callable[[Any], None], module: Any) -> None:
     try:
-        importlib.import_module(f"breakdown.backends.{framework}.hooks").hook(module)
-    except Exception as error:  # whatever happens here, the user's program must run
-        print(f"breakdown: this process's main thread is not recorded: {error!r}", file=sys.stderr)
+        then(module)
+    except Exception as error:
+        with suppress(Exception):
+            print(f"breakdown: what this process does with {name} is not, or not all, recorded: {error!r}", file=sys.stderr)
 
 
 class _AfterImport(importlib.abc.MetaPathFinder):

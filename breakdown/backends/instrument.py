@@ -7,7 +7,7 @@ left alone and no clock is read.
 
 A boundary lies just behind a matrix product that has filled the caches with other things, so that every line of code there
 costs several times what it costs in a tight loop. So it only notes the time, beside an integer made once. What was noted is
-recorded as one chain, once in `CPU_INTERVAL_NS` and at the end of backward. And a module's `forward` is wrapped, since
+recorded as one chain, once in `TIME_INTERVAL_NS` and at the end of backward. And a module's `forward` is wrapped, since
 torch's own forward hooks lead every call of the module along a path that costs three times as much as the note.
 """
 
@@ -21,15 +21,17 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from breakdown.clock.clocks import now_ns, thread_cpu_ns
+from breakdown.clock.clocks import now_ns
+from breakdown.clock.thread_time import NOTHING_KNOWN, ThreadTime, spent, thread_time
 from breakdown.errors import BreakdownError
 from breakdown.model.stages import Op, Stage
 from breakdown.record.api import Recorder, ThreadRecorder
 from breakdown.record.layout import link_word
 
-CPU_INTERVAL_NS = 4_000_000
-"""About a scheduler's time slice: a thread that loses its core loses it for so long. CPU time is read at the first boundary
-after it. So a longer span has its own; shorter ones share what was read over all of them, in proportion to their length."""
+TIME_INTERVAL_NS = 4_000_000
+"""About a scheduler's time slice: a thread that loses its core loses it for so long. The thread's time is read at the first
+boundary after it. So a longer span has its own; shorter ones share what was read over all of them, in proportion to their
+length."""
 
 GradientReady = Callable[[int, int], None]
 """(index of the parameter, step). Its gradient is in `.grad` and final."""
@@ -69,7 +71,7 @@ class StepInstrument:
         self._noted: list[int] = []  # the links of a chain (`record.api`) that is not yet recorded
         self._recorded_ns = 0  # the boundary up to which all is recorded
         self._due_ns = 0  # the time from which on a boundary records what is noted
-        self._recorded_cpu_ns = 0  # the thread's CPU time there
+        self._recorded_time = NOTHING_KNOWN  # what had become of the thread's time there
         self._input_bytes = 0  # of this step's batch, until it is recorded
         self._handles: list[RemovableHandle] = []
         self._wrapped: list[tuple[nn.Module, Any]] = []  # and the `forward` that the module itself had, if any
@@ -83,7 +85,7 @@ class StepInstrument:
         """A step has begun: the batch is taken."""
         self._step = step
         if self._recording:
-            self._recorded_ns, self._due_ns, self._recorded_cpu_ns = start_ns, start_ns + CPU_INTERVAL_NS, thread_cpu_ns()
+            self._recorded_ns, self._due_ns, self._recorded_time = start_ns, start_ns + TIME_INTERVAL_NS, thread_time()
 
     def loaded(self, size_bytes: int) -> None:
         """The batch is there; the forward pass follows."""
@@ -105,9 +107,9 @@ class StepInstrument:
                 self._gradient_ready(index, self._step)
         self._missing.update(range(len(self._parameters)))
         if self._recording:
-            cpu_ns = thread_cpu_ns()  # before the last boundary, so that this work lies in a span and not behind it
+            now_time = thread_time()  # before the last boundary, so that this work lies in a span and not behind it
             self._noted += self._last_backward_link, now_ns()
-            self._record(cpu_ns)
+            self._record(now_time)
 
     def close(self) -> None:
         """Leaves the model as it was, and records what an error has left noted."""
@@ -117,26 +119,27 @@ class StepInstrument:
             del module.forward
             if own_forward is not None:
                 module.forward = own_forward
-        self._record(thread_cpu_ns())
+        self._record(thread_time())
 
     def _note(self, what: int) -> None:
         """Ends a span here, and starts the next. The two closures below do the same without a call."""
         now = now_ns()
         self._noted.extend((what, now))
         if now > self._due_ns:
-            self._record(thread_cpu_ns())
+            self._record(thread_time())
 
-    def _record(self, cpu_ns: int) -> None:
-        """Records what is noted. `cpu_ns`: the thread's CPU clock, read just now."""
+    def _record(self, now_time: ThreadTime) -> None:
+        """Records what is noted. `now_time`: of this thread, read just now."""
         if not self._noted:
             return
         end = self._noted[-1]
+        cpu_ns, runnable_ns = spent(self._recorded_time, now_time)
         # The clocks are read one after the other, so a busy thread can seem to have used a little more than there was.
-        used = min(cpu_ns - self._recorded_cpu_ns, end - self._recorded_ns)
-        self._main.chain(self._step, self._input_bytes, self._recorded_ns, used, self._noted)
+        cpu_ns = min(cpu_ns, end - self._recorded_ns)
+        self._main.chain(self._step, self._input_bytes, self._recorded_ns, cpu_ns, runnable_ns, self._noted)
         self._noted.clear()
         self._input_bytes = 0
-        self._recorded_ns, self._due_ns, self._recorded_cpu_ns = end, end + CPU_INTERVAL_NS, cpu_ns
+        self._recorded_ns, self._due_ns, self._recorded_time = end, end + TIME_INTERVAL_NS, now_time
 
     def _watch_forward(self, model: nn.Module, recorder: Recorder) -> None:
         names = {id(parameter): name for name, parameter in model.named_parameters()}
@@ -156,7 +159,7 @@ class StepInstrument:
             now = clock()
             note((what, now))
             if now > self._due_ns:
-                self._record(thread_cpu_ns())
+                self._record(thread_time())
             return outputs
 
         return timed
@@ -178,7 +181,7 @@ class StepInstrument:
                 now = clock()
                 note((what, now))
                 if now > self._due_ns:
-                    self._record(thread_cpu_ns())
+                    self._record(thread_time())
             ready(index, self._step)
 
         return gradient_done

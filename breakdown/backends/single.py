@@ -9,7 +9,8 @@ from torch import nn
 
 from breakdown.backends.api import RoleContext, ToolBackend
 from breakdown.backends.loop import train
-from breakdown.clock.clocks import now_ns, thread_cpu_ns
+from breakdown.clock.clocks import now_ns
+from breakdown.clock.thread_time import spent, thread_time
 from breakdown.config.cell import Cell
 from breakdown.errors import unknown_name
 from breakdown.model.identity import Node, Role
@@ -44,10 +45,10 @@ class LocalUpdate:
         """Nothing to send."""
 
     def finish_step(self, step: int) -> None:
-        start, start_cpu = now_ns(), thread_cpu_ns()
+        start, start_time = now_ns(), thread_time()
         self._optimizer.step()
-        end, cpu = now_ns(), thread_cpu_ns() - start_cpu
-        self._main.span(Stage.COMPUTE, self._op, 0, step, 0, start, end, cpu_ns=min(cpu, end - start))
+        (cpu_ns, runnable_ns), end = spent(start_time, thread_time()), now_ns()
+        self._main.span(Stage.COMPUTE, self._op, 0, step, 0, start, end, cpu_ns=cpu_ns, runnable_ns=runnable_ns)
 
     def close(self) -> None:
         """Nothing to end."""

@@ -11,10 +11,11 @@ import os
 import threading
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
+from breakdown.backends.turns import Turns
 from breakdown.clock.clocks import now_ns
 from breakdown.errors import BreakdownError
 from breakdown.model.identity import Node, Role
-from breakdown.model.stages import Stage
+from breakdown.model.stages import Op, Stage
 from breakdown.record.ending import say
 from breakdown.record.recorder import FileRecorder
 
@@ -23,6 +24,12 @@ MARK = 9
 
 What = Tuple[Stage, str]
 """A stage, and an operation of it."""
+
+LOADING: What = (Stage.INPUT, Op.LOAD)
+"""The taking of a batch."""
+
+BETWEEN: What = (Stage.INPUT, "program")
+"""What a main thread does between two calls that are seen: the program's own work, mostly to get the next batch."""
 
 
 class _Activity:
@@ -59,9 +66,14 @@ class Watcher:
         self._start_ns = 0  # of the step; 0: nothing has happened yet
         self._left_ns = 0  # when the last call that lay in no other one ended; 0: none has in this step
         self._samples = 0
+        self._turns = Turns()
+        self._turn_samples = 0  # of the step that `_turns` holds open
+        self._warned_of_turns = False
+        self._loaded = False  # a batch was, since the last training call
         self._stack: List[_Activity] = []
         self._rows: List[Tuple[Stage, str, int, int]] = []
         self._notes: Dict[str, Any] = {}
+        self._warnings: List[str] = []
         self.rank = 0
         os.register_at_fork(after_in_child=self._forget)
 
@@ -90,6 +102,7 @@ class Watcher:
             self._close(self._stack[-1], now)
         elif between is not None and self._left_ns:
             self._rows.append((*between, self._left_ns, now))
+        self._loaded = self._loaded or (stage, op) == LOADING
         self._stack.append(_Activity(stage, op, now))
         return True
 
@@ -117,29 +130,67 @@ class Watcher:
         """A fact for the run's notes; the last one of a name counts."""
         self._notes[name] = value
 
-    def ends_step(self, finder: int, samples: int = 0) -> None:
-        """One step has ended, says this finder; its batch had so many samples, unless that is known better."""
+    def warn(self, text: str, aloud: bool = True) -> None:
+        """Says it in the run's warnings, and on stderr."""
+        self._warnings.append(text)
+        if aloud:
+            say(f"breakdown: {text}")
+
+    def ends_step(self, finder: int, samples: int = 0, who: Any = None) -> None:
+        """One step has ended, says this finder; its batch had so many samples, unless that is known better.
+
+        `who`: what has trained, where several may take turns in one step (see `turns`).
+        """
         if self._over or not self._finds(finder):
             return
         self._start_ns = self._start_ns or self._made_ns  # a program that only marks its steps
         self._samples = samples if finder == MARK and samples else self._samples or samples
-        self._end(now_ns())
+        now = now_ns()
+        if who is None:
+            self._end(now)
+            return
+        ended = self._turns.trained(who, self._loaded, now)
+        self._loaded = False
+        if self._turns.warning and not self._warned_of_turns:
+            self._warned_of_turns = True
+            self.warn(self._turns.warning)
+        for end_ns in ended:
+            self._ends_turn(end_ns, now)
+        if self._turns.open_ns:
+            self._turn_samples, self._left_ns = self._samples, now
+            if not self._turns.learned:
+                self._tell_step(self._step + 1)  # most programs have but one that trains
+
+    def _ends_turn(self, end_ns: int, now: int) -> None:
+        samples = self._samples
+        if end_ns < now:
+            self._samples = self._turn_samples
+        self._end(end_ns)
+        if end_ns < now:
+            self._samples = samples
 
     def close(self) -> None:
         """The program ends."""
         if self._over:
             return
+        self._close_turn()
         self._over = True
         if self._recorder is not None:
             try:
+                self._write_notes(self._recorder)
                 self._recorder.close()
             except BreakdownError as error:
                 say(f"breakdown: {error}")
 
     def _finds(self, finder: int) -> bool:
         if self._finder is None or finder > self._finder:
-            self._finder = finder
+            self._close_turn()
+            self._finder, self._turns = finder, Turns()
         return finder == self._finder
+
+    def _close_turn(self) -> None:
+        for end_ns in self._turns.closed():
+            self._ends_turn(end_ns, now_ns())
 
     def _close(self, activity: _Activity, now: int) -> None:
         if now > activity.since_ns:
@@ -154,16 +205,20 @@ class Watcher:
             if start < end_ns:
                 self._main.span(stage, recorder.intern(op), 0, self._step, 0, start, end)
         if not self._samples and not self._step:
-            self._notes["warning"] = "how many samples a step has could not be seen: samples/s counts steps"
+            self._warnings.append("how many samples a step has could not be seen: samples/s counts steps")
         recorder.step(self._step, self._start_ns, end_ns, self._samples or 1, self._step < self._warmup_steps)
-        for name, value in self._notes.items():
-            recorder.note(name, value)
-        self._rows, self._notes, self._samples = later, {}, 0
+        self._write_notes(recorder)
+        self._rows, self._samples = later, 0
         self._start_ns = end_ns
         if self._left_ns:
             self._left_ns = max(self._left_ns, end_ns)
         self._step += 1
         self._tell_step(self._step)
+
+    def _write_notes(self, recorder: FileRecorder) -> None:
+        for name, value in (*self._notes.items(), *(("warning", text) for text in self._warnings)):
+            recorder.note(name, value)
+        self._notes, self._warnings = {}, []
 
     def _opened(self) -> Optional[FileRecorder]:
         """The recorder; made when the first step has ended, for by then the worker's rank is known."""

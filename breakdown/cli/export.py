@@ -23,12 +23,8 @@ def command(run: Path, kind: str, output: Path | None) -> None:
     RUN is the folder of one cell, for example results/quickstart/CELL.
     """
     from breakdown.cli.results import cell_tables
-    from breakdown.errors import RunError
     from breakdown.report import perfetto
 
     path = output or run / f"trace.{kind}"
-    try:
-        perfetto.write(cell_tables(run), path)
-    except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror or error}.") from error
+    perfetto.write(cell_tables(run), path)
     click.echo(f"wrote {path}")

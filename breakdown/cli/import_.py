@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -38,6 +40,7 @@ def command(
     from breakdown.cli.run import explain
     from breakdown.errors import UsageError
     from breakdown.runner.imports import import_profile, role
+    from breakdown.store.lock import held
 
     named = {}
     for text in roles:
@@ -46,5 +49,20 @@ def command(
             raise UsageError(f"--role {text} is not ROLE=FILE, such as worker-0=host.xplane.pb.")
         named[Path(file)] = role(name)
     folder = output or Path("results") / time.strftime("import-%Y%m%d-%H%M%S")
-    imported = import_profile(paths, folder, warmup_steps, batch_size, named)
-    explain(imported.output, Console())
+    with held(folder):
+        with _progress() as watch:
+            imported = import_profile(paths, folder, warmup_steps, batch_size, named, watch)
+        explain(imported.output, Console())
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Shows on a terminal how far a long import is, and leaves nothing behind."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("import")
+        yield lambda what, done, total: bar.update(task, description=f"import: {what}", completed=done, total=total)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -11,7 +12,9 @@ from typing import Any, NoReturn
 import click
 
 import breakdown
-from breakdown.errors import BreakdownError
+from breakdown.cli import terminal
+from breakdown.errors import GONE, BreakdownError, UsageError, reason, remedy
+from breakdown.launch import signals
 
 COMMANDS = {
     "run": ("breakdown.cli.run", "Measure an experiment, then explain it."),
@@ -21,6 +24,7 @@ COMMANDS = {
     "compare": ("breakdown.cli.compare", "Put two saved results side by side."),
     "export": ("breakdown.cli.export", "Write a saved result in another program's format."),
     "trace": ("breakdown.cli.trace", "Record a training of your own, then explain it."),
+    "collect": ("breakdown.cli.collect", "Bring in what was recorded when the tool was killed, then explain it."),
     "import": ("breakdown.cli.import_", "Make a result of a profile that TensorFlow wrote, then explain it."),
     "env": ("breakdown.cli.env", "Make the environments that frameworks run in."),
     "doctor": ("breakdown.cli.doctor", "Try what works on this machine, and say how to get the rest."),
@@ -53,28 +57,54 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """As click's, but what the toolkit can explain is one message on stderr, never a traceback."""
-        try:
-            return super().main(*args, **kwargs)
-        except BreakdownError as error:
-            _end(str(error), error.exit_code)
+        """As click's, but what could not be shown is told at the end, and where all else went well, the exit code is 1."""
+        with terminal.outlets() as (out, _):
+            try:
+                return super().main(*args, **kwargs)
+            except SystemExit as ended:
+                error = out.flushed() if out is not None else None
+                if error is None:
+                    raise
+                if not terminal.is_reader_gone(error):
+                    _say(f"cannot write to standard output: {reason(error)}. {remedy(error)}")
+                sys.exit(ended.code or 1)
 
     def invoke(self, ctx: click.Context) -> Any:
+        """As click's, but what the toolkit or the system can explain is one message on stderr, never a traceback."""
         try:
-            return super().invoke(ctx)
+            with signals.raising():
+                _be_somewhere()
+                return super().invoke(ctx)
+        except BreakdownError as error:
+            _end(str(error), error.exit_code)
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename is not None else ""
+            _end(f"{where}{reason(error)}. {remedy(error)}", 1)
         except KeyboardInterrupt:  # click would answer "Aborted!"
             _end("interrupted", 1)
 
 
-def _end(message: str, code: int) -> NoReturn:
+def _be_somewhere() -> None:
+    """Raises `UsageError` where the working directory is gone: nothing that is started there works."""
+    try:
+        os.getcwd()
+    except OSError:
+        raise UsageError(GONE) from None
+
+
+def _say(message: str) -> None:
     click.echo(f"breakdown: {message}", err=True)
+
+
+def _end(message: str, code: int) -> NoReturn:
+    _say(message)
     sys.exit(code)
 
 
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 done, 1 a run failed, 2 wrong usage.",
+    epilog="Exit codes: 0 done, 1 a run failed, 2 wrong usage. Of trace, where it did its work: the command's own.",
 )
 @click.version_option(breakdown.__version__, prog_name="breakdown")
 def cli() -> None:
@@ -83,4 +113,7 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry of the `breakdown` script."""
-    cli.main(args=list(arguments) if arguments is not None else None, prog_name="breakdown")
+    try:
+        cli.main(args=list(arguments) if arguments is not None else None, prog_name="breakdown")
+    finally:
+        signals.ignore()

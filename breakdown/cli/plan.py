@@ -23,21 +23,21 @@ def command(experiment: Path, output: Path | None, sample: bool, sample_rate: in
     picked (port: 0) differ from run to run.
     """
     from breakdown.config.experiment import load
-    from breakdown.config.identity import cell_id, label
+    from breakdown.config.identity import cell_id, labels
     from breakdown.config.override import parse_all
     from breakdown.launch.plan import describe
     from breakdown.runner.plan import check, prepare
+    from breakdown.store import lock
     from breakdown.store.folder import ExperimentFolder
 
-    found = load(experiment, parse_all(overrides))
+    found = load(experiment, parse_all(overrides), check)
     folder = ExperimentFolder(output or Path("results") / found.name)
+    lock.check(folder.path)
     available = sorted(os.sched_getaffinity(0))
-    for cell in found.cells:
-        check(cell)
     count = len(found.cells)
     click.echo(f"{found.name}: {count} cell{'s' if count > 1 else ''}, {found.repetitions} repetitions each, round by round")
-    for cell in found.cells:
+    for cell, label in zip(found.cells, labels(found.cells), strict=True):
         name = cell_id(cell)
-        click.echo(f"\n{label(cell, found.cells)}")
+        click.echo(f"\n{label}")
         rate_hz = sample_rate if sample else None
         click.echo(describe(prepare(cell, name, 0, folder.cell(name), available, rate_hz).plan))

@@ -19,6 +19,9 @@ def command(result: Path) -> None:
     """
     from breakdown.cli.outputs import write
     from breakdown.cli.results import read
+    from breakdown.store.lock import held, root_of
 
-    for path in write(read(result)):
-        click.echo(f"wrote {path}")
+    found = read(result)
+    with held(root_of(result)):
+        for path in write(found):
+            click.echo(f"wrote {path}")

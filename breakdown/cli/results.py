@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from breakdown.analysis import wording as fmt
+from breakdown.analysis.critical_path import measured_steps
 from breakdown.analysis.experiment import analyse
 from breakdown.analysis.findings import ExperimentFinding, Timeline
 from breakdown.analysis.timeline import window
-from breakdown.errors import UsageError
-from breakdown.store.folder import CellFolder, ExperimentFolder
+from breakdown.config.identity import has_no_server
+from breakdown.errors import BreakdownError, TraceError, UsageError
+from breakdown.store.folder import TABLES, CellFolder, ExperimentFolder, listed
 from breakdown.store.tables import Tables, load
 
 TIMELINE_STEPS = 3
@@ -20,7 +23,7 @@ TIMELINE_STEPS = 3
 
 @dataclass(frozen=True)
 class Result:
-    """A saved result. `root` is the folder that summaries are written to."""
+    """A saved result. `root` is the folder that summaries are written to. `tables`: of those cells that could be read."""
 
     root: Path
     tables: tuple[Tables, ...]
@@ -30,46 +33,88 @@ class Result:
 def read(path: Path) -> Result:
     """The tables that are there, in the order of the matrix, and what the analysis finds in them.
 
-    Raises `UsageError` when the folder is no result, or nothing of it was measured.
+    What cannot be read is told by the finding: `left_out` names each cell of which nothing is shown, with the reason. Raises
+    `UsageError` when the folder is no result, or nothing of it was measured; `TraceError` when nothing can be read.
     """
-    cells, about = _cells(path)
-    measured = [cell for cell in cells if cell.table("steps").is_file()]
-    failures = _failures([cell for cell in cells if cell not in measured])
-    if not measured:
-        raise UsageError("\n".join((f"{path} holds no measured cell.", *failures)))
-    tables = tuple(load(cell.path) for cell in measured)
-    finding = analyse(tables, about["name"], about["description"], failures=failures)
+    saved = _saved(path)
+    cells = [_read(folder) for folder in saved.folders]
+    tables = tuple(cell.tables for cell in cells if cell.tables is not None)
+    failures = [text for cell in cells for text in cell.failures]
+    left_out = [*saved.gone, *(cell.left_out for cell in cells if cell.left_out)]
+    errors = [cell.error for cell in cells if cell.error is not None]
+    if not tables:
+        if errors and len(left_out) == 1:
+            raise errors[0]
+        kind = TraceError if errors else UsageError
+        raise kind("\n".join((f"{path} holds no measured cell.", *failures, *left_out)))
+    beside = [_read(folder) for folder in _single_nodes_beside(path)]
+    left_out += [f"not compared with {cell.left_out}" for cell in beside if cell.left_out]
+    finding = analyse(
+        tables,
+        saved.name,
+        saved.description,
+        failures=failures,
+        beside=[cell.tables for cell in beside if cell.tables is not None],
+        left_out=left_out,
+    )
     return Result(path, tables, finding)
 
 
 def cell_tables(path: Path) -> Tables:
     """One cell's tables. Raises `UsageError` that lists the cells when `path` is an experiment with several."""
-    cells, _ = _cells(path)
-    if len(cells) != 1:
-        names = ", ".join(cell.path.name for cell in cells)
-        raise UsageError(f"{path} holds {len(cells)} cells. Give the folder of one of them: {names}.")
-    return load(cells[0].path)
+    saved = _saved(path)
+    if saved.gone and not saved.folders:
+        raise TraceError("\n".join(saved.gone))
+    if len(saved.folders) + len(saved.gone) != 1:
+        names = ", ".join(folder.path.name for folder in saved.folders)
+        raise UsageError(f"{path} holds {len(saved.folders)} cells. Give the folder of one of them: {names}.")
+    return load(saved.folders[0].path)
 
 
 def timelines(result: Result) -> list[Timeline]:
-    """For each cell a few steps of worker 0, right after the warm-up, in its first repetition that was done."""
+    """For each cell of the finding a few steps of its first worker, right after the warm-up, in its first repetition."""
+    shown = {cell.cell_id for cell in result.finding.cells}
     found = []
     for tables in result.tables:
-        run = _first_done(tables)
-        if run is not None:
-            found.append(window(tables, run, 0, int(tables.cell["config"]["warmup_steps"]), TIMELINE_STEPS))
+        if tables.cell["cell_id"] in shown:
+            steps = measured_steps(tables)
+            run, worker, first = (int(column[0]) for column in (steps.run, steps.worker, steps.step))
+            found.append(window(tables, run, worker, first, TIMELINE_STEPS))
     return found
 
 
-def _cells(path: Path) -> tuple[list[CellFolder], dict[str, Any]]:
-    if (path / "experiment.json").is_file():
-        folder = ExperimentFolder(path)
-        about = folder.read()
-        order = {name: place for place, name in enumerate(about["cells"])}
-        return sorted(folder.cells(), key=lambda cell: order.get(cell.path.name, len(order))), about
-    if (path / "cell.json").is_file():
-        cell = CellFolder(path)
-        return [cell], {"name": cell.read()["label"], "description": ""}
+def must_be_result(path: Path) -> None:
+    """Raises `UsageError` when the folder is no result."""
+    _saved(path)
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """A folder of results. `folders`: of the cells that are there; `gone`: a line for each that is not."""
+
+    name: str
+    description: str
+    folders: tuple[CellFolder, ...]
+    gone: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """A cell as far as it can be read: its tables, or why there are none."""
+
+    tables: Tables | None = None
+    failures: tuple[str, ...] = ()
+    left_out: str = ""
+    error: BreakdownError | None = None
+
+
+def _saved(path: Path) -> _Saved:
+    if ExperimentFolder(path).exists():
+        about = ExperimentFolder(path).read()
+        folders, gone = listed(ExperimentFolder(path))
+        return _Saved(about["name"], about["description"], folders, gone)
+    if CellFolder(path).exists():
+        return _Saved(str(CellFolder(path).read()["label"]), "", (CellFolder(path),))
     if not path.is_dir():
         raise UsageError(f"there is no folder {path}. Give one that `breakdown run` wrote, like results/quickstart.")
     raise UsageError(
@@ -77,16 +122,50 @@ def _cells(path: Path) -> tuple[list[CellFolder], dict[str, Any]]:
     )
 
 
-def _failures(cells: Sequence[CellFolder]) -> tuple[str, ...]:
-    """The repetitions of cells without tables, for the analysis sees tables only: cell, number, first line of the reason."""
-    lines = []
-    for cell in cells:
-        for entry in cell.read()["runs"]:
-            if entry["status"] == "failed":
-                reason = str(entry["error"]).partition("\n")[0]
-                lines.append(f"{cell.path.name}, repetition {entry['run']}: {reason}")
-    return tuple(lines)
+def _read(folder: CellFolder) -> _Cell:
+    try:
+        cell = folder.read()
+        if any(folder.table(name).exists() for name in TABLES):
+            return _Cell(load(folder.path))
+    except BreakdownError as error:
+        return _Cell(left_out=f"{folder.path.name}: {error}", error=error)
+    return _without_tables(folder, cell)
 
 
-def _first_done(tables: Tables) -> int | None:
-    return next((int(entry["run"]) for entry in tables.cell["runs"] if entry["status"] == "done"), None)
+def _without_tables(folder: CellFolder, cell: Mapping[str, Any]) -> _Cell:
+    """The analysis sees tables only, so what is known of the others is told here."""
+    name, done = folder.path.name, sum(entry["status"] == "done" for entry in cell["runs"])
+    if done and cell["config"].get("record") is False:
+        return _Cell(None, _failures(name, cell), f"{name}: not recorded (record: false); wall times are in its cell.json")
+    if done:
+        error = TraceError(
+            f"{fmt.counted(done, 'repetition')} of it {'was' if done == 1 else 'were'} done, but {folder.path} has none of "
+            "their tables. Restore them, or remove the folder and measure again."
+        )
+        return _Cell(failures=_failures(name, cell), left_out=f"{name}: {error}", error=error)
+    left_out = "" if cell["runs"] else f"{name}: no repetition of it was run yet"
+    return _Cell(failures=_failures(name, cell), left_out=left_out)
+
+
+def _single_nodes_beside(path: Path) -> list[CellFolder]:
+    """Where `path` is a distributed cell of an experiment: the single nodes beside it, and what may be one."""
+    if not CellFolder(path).exists() or has_no_server(CellFolder(path).read()["config"]):
+        return []
+    experiment = ExperimentFolder(path.resolve().parent)
+    if not experiment.exists():
+        return []
+    return [folder for folder in experiment.cells() if _may_be_single(folder)]
+
+
+def _may_be_single(folder: CellFolder) -> bool:
+    try:
+        cell = folder.read()
+    except BreakdownError:
+        return True  # whoever reads it whole says so
+    return has_no_server(cell["config"]) and bool(cell["runs"])
+
+
+def _failures(name: str, cell: Mapping[str, Any]) -> tuple[str, ...]:
+    """Cell, number, first line of the reason."""
+    failed = [entry for entry in cell["runs"] if entry["status"] == "failed"]
+    return tuple(f"{name}, repetition {entry['run']}: {str(entry['error']).partition(chr(10))[0]}" for entry in failed)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
@@ -46,22 +44,23 @@ def command(
     from breakdown.errors import RunError, UsageError
     from breakdown.runner import matrix
     from breakdown.runner.output import Existing
+    from breakdown.runner.plan import check
+    from breakdown.store.lock import held
 
     if resume and fresh:
         raise UsageError("--resume and --fresh exclude each other: go on with the results that are there, or delete them.")
     existing = Existing.RESUME if resume else Existing.FRESH if fresh else Existing.REFUSE
-    found = load(experiment, parse_all(overrides))
+    found = load(experiment, parse_all(overrides), check)
     console = Console()
-    before = signal.signal(signal.SIGTERM, _as_ctrl_c)
-    try:
-        folder = output or Path("results") / found.name
+    folder = output or Path("results") / found.name
+    with held(folder):
         outcome = matrix.run(found, folder, existing, Progress(console), sample_rate if sample else None)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    if not any(cell.record for cell in found.cells):
-        click.echo("Nothing was recorded (record: false), so there is nothing to explain. Wall times are in each cell.json.")
-    elif outcome.done:
-        explain(outcome.output, console)
+        if not any(cell.record for cell in found.cells):
+            click.echo(
+                "Nothing was recorded (record: false), so there is nothing to explain. Wall times are in each cell.json."
+            )
+        elif outcome.done:
+            explain(outcome.output, console)
     if outcome.failures:
         count = len(outcome.failures)
         raise RunError(f"{count} repetition{'s' if count > 1 else ''} failed:\n" + "\n".join(outcome.failures))
@@ -77,8 +76,3 @@ def explain(output: Path, console: Console) -> None:
     print_finding(result.finding, console)
     for path in write(result):
         click.echo(f"wrote {path}")
-
-
-def _as_ctrl_c(number: int, frame: FrameType | None) -> None:
-    """SIGTERM ends the run as Ctrl-C does: processes ended, what was measured kept."""
-    raise KeyboardInterrupt

@@ -14,35 +14,39 @@ The key `workload_options.x` sets one option of the workload; `workload_options:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from breakdown.config import validate
 from breakdown.config.cell import Experiment
-from breakdown.config.matrix import Matrix, Setting, expand
+from breakdown.config.matrix import Check, Matrix, Setting, expand
 from breakdown.config.override import REPETITIONS
 from breakdown.config.yaml_lines import LinedDict, read
-from breakdown.errors import ConfigError, unknown_name
+from breakdown.errors import ConfigError, FieldError, unknown_name
 
 KEYS = ("name", "description", REPETITIONS, "defaults", "axes", "include", "exclude")
 MAX_REPETITIONS = 1000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-def load(path: Path, overrides: Mapping[str, Any] | None = None) -> Experiment:
-    """Reads and checks a file. `overrides` come from `override.parse_all`. Raises `ConfigError` naming file and line."""
+def load(path: Path, overrides: Mapping[str, Any] | None = None, *checks: Check) -> Experiment:
+    """Reads and checks a file. `overrides` come from `override.parse_all`, `checks` are what other rooms ask of each cell.
+
+    Raises `ConfigError` naming file and line.
+    """
     content = read(path)
     if not isinstance(content, LinedDict):
         raise ConfigError(f"{path}: an experiment file is a mapping of {', '.join(KEYS)}.")
-    return _Reader(path, content, dict(overrides or {})).experiment()
+    return _Reader(path, content, dict(overrides or {}), checks).experiment()
 
 
 class _Reader:
     """One file on its way to an `Experiment`; holds the path for error messages."""
 
-    def __init__(self, path: Path, content: LinedDict, overrides: dict[str, Any]) -> None:
+    def __init__(self, path: Path, content: LinedDict, overrides: dict[str, Any], checks: Sequence[Check]) -> None:
         self.path = path
+        self.checks = checks
         self.content = content
         self.repetitions = overrides.pop(REPETITIONS, content.get(REPETITIONS, 1))
         self.overrides = {key: Setting(value, f"--set {key}={value}") for key, value in overrides.items()}
@@ -61,7 +65,7 @@ class _Reader:
         if matrix.exclude and not matrix.axes:
             raise self._at("exclude", "exclude takes cells out of the axes' product, but there are no axes.")
         try:
-            cells = expand(matrix)
+            cells = expand(matrix, *self.checks)
         except ConfigError as error:
             named = str(error).startswith((str(self.path), "--set"))
             raise error if named else ConfigError(f"{self.path}: {error}") from None
@@ -70,7 +74,8 @@ class _Reader:
     def _name(self) -> str:
         name = self.content.get("name", self.path.stem)
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise self._at("name", f"name '{name}' must be letters, digits, '.', '_' and '-' (it names a folder).")
+            whose = "name" if "name" in self.content else "there is no name, and the file's own,"
+            raise self._at("name", f"{whose} '{name}' must be letters, digits, '.', '_' and '-' (it names a folder).")
         return name
 
     def _description(self) -> str:
@@ -117,7 +122,7 @@ class _Reader:
     def _setting(self, line: int, field: str, value: Any) -> Setting:
         try:
             return Setting(validate.normal(field, value), f"{self.path} line {line}")
-        except validate.FieldError as error:
+        except FieldError as error:
             raise self._error(line, str(error)) from None
 
     def _at(self, key: str, message: str) -> ConfigError:

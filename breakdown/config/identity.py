@@ -50,9 +50,7 @@ _MAX_ID_TEXT = 60
 
 def is_one_node(cell: Cell) -> bool:
     """Whether there is no parameter server: the other cells are compared with it."""
-    if cell.backend == "mxnet":
-        return cell.kvstore == "local"
-    return cell.backend == "single" or (cell.backend == "tensorflow" and cell.tf_mode == "local")
+    return has_no_server({"backend": cell.backend, "kvstore": cell.kvstore, "tf_mode": cell.tf_mode})
 
 
 def canonical(cell: Cell) -> dict[str, Any]:
@@ -74,46 +72,63 @@ def cell_id(cell: Cell) -> str:
     return text + digest
 
 
-def label(cell: Cell, beside: Sequence[Cell] = ()) -> str:
-    """A short name: "single 1 core", "torch_ps 1s2w bsp", and behind it what differs from the defaults.
-
-    `beside`: the cells that it is shown with; what is the same in all of them is left out.
-    """
-    told = canonical(cell)
-    others = [_meaningful(other) for other in beside]
-    shown = {name: value for name, value in told.items() if not beside or _varies(name, others)}
-    return " ".join((*_head(cell), *_details(cell, shown)))
+def label(cell: Cell) -> str:
+    """A short name: "single 1 core", "torch_ps 1s2w bsp", and behind it what differs from the defaults."""
+    return " ".join((*_head(cell), *_details(cell, canonical(cell))))
 
 
-def _meaningful(cell: Cell) -> dict[str, Any]:
-    values = asdict(cell)
-    values["workload_options"] = dict(cell.workload_options)
+def labels(cells: Sequence[Cell]) -> list[str]:
+    """The short names of cells that are shown together: what is the same in all of them is left out."""
+    varying = _varying([_meaningful(cell) for cell in cells])
+    named = []
+    for cell in cells:
+        shown = {name: value for name, value in canonical(cell).items() if name in varying}
+        named.append(" ".join((*_head(cell), *_details(cell, shown))))
+    return named
+
+
+def meaningful(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a cell's fields, by name, that mean something to its backend and its ways. Fields may be missing."""
+    backend = config.get("backend")
     silent = set(NOT_MEASURED)
-    if is_one_node(cell):
+    if has_no_server(config):
         silent |= PS_FIELDS
-    if cell.backend == "mxnet":
+    if backend == "mxnet":
         silent |= NOT_OF_MXNET
     else:
         silent.add("kvstore")
-    if cell.backend == "tensorflow":
+    if backend == "tensorflow":
         silent |= NOT_OF_TENSORFLOW
     else:
         silent |= {"tf_mode", "trace_every"}
-    if cell.consistency != "ssp":
+    if config.get("consistency") != "ssp":
         silent.add("staleness")
-    if cell.backend != "mxnet" and cell.sharding != "split":
+    if backend != "mxnet" and config.get("sharding") != "split":
         silent.add("split_bound_bytes")
-    if cell.compression != "2bit":
+    if config.get("compression") != "2bit":
         silent.add("compression_threshold")
-    return {name: value for name, value in values.items() if name not in silent}
+    return {name: value for name, value in config.items() if name not in silent}
+
+
+def _meaningful(cell: Cell) -> dict[str, Any]:
+    return meaningful({**vars(cell), "workload_options": dict(cell.workload_options)})
+
+
+def has_no_server(config: Mapping[str, Any]) -> bool:
+    """`is_one_node` of a cell's fields by name."""
+    backend = config.get("backend")
+    if backend == "mxnet":
+        return config.get("kvstore") == "local"
+    return backend == "single" or (backend == "tensorflow" and config.get("tf_mode") == "local")
 
 
 _DEFAULTS = asdict(Cell())
 
 
-def _varies(name: str, cells: Sequence[Mapping[str, Any]]) -> bool:
-    values = [cell[name] for cell in cells if name in cell]
-    return any(value != values[0] for value in values)
+def _varying(cells: Sequence[Mapping[str, Any]]) -> set[str]:
+    """The fields of which two of these cells have different values."""
+    first: dict[str, Any] = {}
+    return {name for cell in cells for name, value in cell.items() if first.setdefault(name, value) != value}
 
 
 def _head(cell: Cell) -> tuple[str, ...]:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from breakdown.config import validate
 from breakdown.config.cell import Cell
 from breakdown.config.identity import cell_id, label
-from breakdown.errors import ConfigError
+from breakdown.errors import ConfigError, FieldError
 
 MAX_CELLS = 10_000
 """More than weeks of measuring: a slip in the axes, and best said before it fills the memory."""
@@ -44,8 +44,15 @@ class Matrix:
     overrides: Settings
 
 
-def expand(matrix: Matrix) -> tuple[Cell, ...]:
-    """All cells, checked. Raises `ConfigError` for a wrong value, an exclude without a match, and cells that are equal."""
+Check = Callable[[Cell], None]
+"""Raises `FieldError` for what is wrong with a cell."""
+
+
+def expand(matrix: Matrix, *checks: Check) -> tuple[Cell, ...]:
+    """All cells, checked. `checks`: what other rooms ask of a cell.
+
+    Raises `ConfigError` for a wrong value, an exclude without a match, and cells that are equal.
+    """
     axes = {key: values for key, values in matrix.axes.items() if key not in matrix.overrides}
     count = math.prod(len(values) for values in axes.values())
     if count + len(matrix.include) > MAX_CELLS:
@@ -58,7 +65,7 @@ def expand(matrix: Matrix) -> tuple[Cell, ...]:
     layered += [_layer(matrix.defaults, part, matrix.overrides) for part in matrix.include]
     if not layered:
         raise ConfigError("the excludes leave no cell. Take one of them away.")
-    cells = tuple(_cell(settings) for settings in layered)
+    cells = tuple(_cell(settings, (validate.check, *checks)) for settings in layered)
     _refuse_equal(cells, layered)
     return cells
 
@@ -107,13 +114,16 @@ def _of(values: Mapping[str, Any], key: str) -> Any:
 _DEFAULT = Cell()
 
 
-def _cell(settings: Settings) -> Cell:
+def _cell(settings: Settings, checks: Sequence[Check]) -> Cell:
     cell = Cell(**_values(settings))
     try:
-        validate.check(cell)
-    except validate.FieldError as error:
-        # A conflict may stand in a field that was never written: then the backend is the next best place.
-        setting = settings.get(error.field) or settings.get("backend")
+        for check in checks:
+            check(cell)
+    except FieldError as error:
+        # An option may be one of many given at once. A conflict may stand in a field that was never written: then the
+        # backend is the next best place.
+        whole, _, _ = error.field.partition(".")
+        setting = settings.get(error.field) or settings.get(whole) or settings.get("backend")
         raise ConfigError(f"{setting.where}: {error}" if setting else str(error)) from None
     return cell
 

@@ -13,21 +13,13 @@ from typing import Any
 
 from breakdown.config import cell as names
 from breakdown.config.cell import Cell
-from breakdown.errors import ConfigError, unknown_name
+from breakdown.errors import FieldError, unknown_name
 
 OPTIONS = "workload_options"
 OPTIONS_PREFIX = OPTIONS + "."
 
 MAX_PROCESSES_OF_A_ROLE = 1024
 """Far above what one machine runs, far below the 16 bits that a rank has on the wire."""
-
-
-class FieldError(ConfigError):
-    """A wrong value; `field` is the key that holds it."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,9 @@ def check_python(python: str, below: tuple[int, int], package: str) -> None:
     limit = ".".join(map(str, below))
     try:
         code = f"import sys, venv, ensurepip; sys.exit(3 if sys.version_info[:2] >= {below!r} else 0)"
-        done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+        done = subprocess.run(
+            [python, "-c", code], capture_output=True, encoding="utf-8", errors="replace", timeout=TIMEOUT_S, check=False
+        )
     except OSError as error:
         raise EnvironmentMissingError(f"cannot start {python}: {error.strerror}. Name another one: --python PATH") from error
     if done.returncode == 3:
@@ -91,7 +93,14 @@ def _run(command: Sequence[str], doing: str) -> str:
     clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "LD_PRELOAD")}
     try:
         done = subprocess.run(
-            command, env=clean, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+            command,
+            env=clean,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=TIMEOUT_S,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RunError(f"{doing} failed: {error}") from error

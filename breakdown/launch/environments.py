@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import breakdown
-from breakdown.errors import EnvironmentMissingError, RunError, unknown_name
+from breakdown.errors import EnvironmentMissingError, RunError, cannot_write, unknown_name
 from breakdown.launch import building
 
 PLACE_VARIABLE = "BREAKDOWN_ENVS"
@@ -191,7 +191,5 @@ def _alone(path: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
     except OSError as error:
-        where = error.filename or path
-        raise RunError(
-            f"cannot write {where}: {error.strerror}. Name another folder: export {PLACE_VARIABLE}=FOLDER"
-        ) from error
+        message = cannot_write(error.filename or path, error)
+        raise RunError(f"{message} Environments may lie elsewhere: export {PLACE_VARIABLE}=FOLDER") from error

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from breakdown.errors import RunError
-from breakdown.launch import child
+from breakdown.launch import child, signals
 from breakdown.launch.outcome import ProcessOutcome, RunOutcome, Stop, judge
 from breakdown.launch.plan import ProcessPlan, RunPlan
 
@@ -46,7 +46,8 @@ def run(plan: RunPlan, guard: Guard = lambda: None) -> RunOutcome:
     begin = time.monotonic()
     try:
         for process in plan.processes:
-            started.append(_Process(process))
+            with signals.held():
+                started.append(_Process(process))
         stop = _watch(started, begin, plan.timeout_s, guard)
     finally:
         _end(started)
@@ -73,7 +74,7 @@ def _watch(processes: list[_Process], begin: float, timeout_s: float, guard: Gua
 
 
 def _end(processes: Iterable[_Process]) -> None:
-    """Ends what still runs. A second Ctrl-C skips the grace."""
+    """Ends what still runs. A second signal to the launcher skips the grace."""
     try:
         running = [process for process in processes if not process.ended()]
         for process in running:
@@ -83,8 +84,9 @@ def _end(processes: Iterable[_Process]) -> None:
             time.sleep(POLL_S)
             running = [process for process in running if not process.ended()]
     finally:
-        for process in processes:
-            process.finish()
+        with signals.held():
+            for process in processes:
+                process.finish()
 
 
 class _Process:
@@ -136,7 +138,10 @@ class _Process:
 
     def outcome(self) -> ProcessOutcome:
         code = 0 if self.exit_code is None else self.exit_code
-        return ProcessOutcome(self.plan.node, code, self.end - self.begin, self.plan.log, self.ended_by_launcher)
+        end_ns = int(self.end * 1e9)
+        return ProcessOutcome(
+            self.plan.node, code, self.end - self.begin, self.plan.log, self.ended_by_launcher, self.popen.pid, end_ns
+        )
 
     def _signal_group(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):  # in the first instants the group is not there yet, or all have gone

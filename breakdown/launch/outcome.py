@@ -14,13 +14,18 @@ _LOG_BYTES_READ = 16_384  # more than 8 lines of any traceback
 
 @dataclass(frozen=True)
 class ProcessOutcome:
-    """One process. `exit_code` is negative for a signal; `ended_by_launcher`: it did not end by itself."""
+    """One process. `exit_code` is negative for a signal; `ended_by_launcher`: it did not end by itself.
+
+    `end_ns`: when it ended, on the monotonic clock.
+    """
 
     node: Node
     exit_code: int
     duration_s: float
     log: Path
     ended_by_launcher: bool
+    pid: int = 0
+    end_ns: int = 0
 
     @property
     def failed(self) -> bool:
@@ -30,12 +35,7 @@ class ProcessOutcome:
     @property
     def how(self) -> str:
         """For example "ended with exit code 1" or "was killed by SIGKILL"."""
-        if self.signal is None:
-            return f"ended with exit code {self.exit_code}"
-        try:
-            return f"was killed by {signal.Signals(self.signal).name}"
-        except ValueError:
-            return f"was killed by signal {self.signal}"
+        return how(self.exit_code if self.signal is None else -self.signal)
 
     @property
     def signal(self) -> int | None:
@@ -78,6 +78,21 @@ def judge(processes: tuple[ProcessOutcome, ...], duration_s: float, stop: Stop |
         message = f"{stop.why}, ended: {names}. {stop.remedy}"
         return RunOutcome(processes, duration_s, message + _tails(ended), ended[0].log)
     return RunOutcome(processes, duration_s)
+
+
+def how(code: int | None) -> str:
+    """For example "ended with exit code 1" or "was killed by SIGKILL". `code` is negative for a signal."""
+    if code is None:
+        return "ended, and how only its parent was told"
+    return f"ended with exit code {code}" if code >= 0 else f"was killed by {signal_name(-code)}"
+
+
+def signal_name(number: int) -> str:
+    """For example "SIGKILL", or "signal 40" where it has no name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def tail(log: Path, lines: int = LOG_LINES_SHOWN) -> list[str]:

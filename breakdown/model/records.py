@@ -52,7 +52,8 @@ class Span:
     first record of a request, a `queue`, it is the work that submitted the request (0: the main thread did). Either id may
     also be that of an operation (`identity.operation_id`): work that a node's own engine was given, which is held until the
     operation or the request that it depends on is complete.
-    `cpu_ns` is the thread's own CPU time inside the span; what is missing to its duration is contention.
+    `cpu_ns` is the thread's own CPU time inside the span, `runnable_ns` how long it was ready to run there and had no core.
+    In what is missing to its duration beside them it was blocked.
     """
 
     run: int
@@ -68,6 +69,7 @@ class Span:
     request_id: int = NO_REQUEST
     cause_id: int = NO_REQUEST
     cpu_ns: Optional[int] = None
+    runnable_ns: Optional[int] = None
 
 
 @dataclass(frozen=True)

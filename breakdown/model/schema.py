@@ -13,7 +13,10 @@ from __future__ import annotations
 
 from typing import Dict
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+
+ADDED_COLUMNS = frozenset({"runnable_ns"})
+"""What files of format 1 lack. It is not known of what they hold: null."""
 
 SPAN_COLUMNS: Dict[str, str] = {
     "run": "int32",
@@ -28,6 +31,7 @@ SPAN_COLUMNS: Dict[str, str] = {
     "start_ns": "int64",
     "end_ns": "int64",
     "cpu_ns": "int64?",
+    "runnable_ns": "int64?",
     "request_id": "int64",
     "cause_id": "int64",
 }

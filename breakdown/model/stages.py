@@ -37,6 +37,7 @@ class Op:
     FORWARD = "forward"  # compute, key = the layer's first parameter
     BACKWARD = "backward"  # compute, key = the parameter whose gradient became ready
     UPDATE = "update"  # compute at a worker, aggregate at a server
+    SUBMIT = "submit"  # serialize: a worker's main thread hands its work over
     ENCODE = "encode"  # serialize
     DECODE = "decode"  # serialize
     SUM = "sum"  # aggregate

@@ -16,9 +16,9 @@ from breakdown.config.cell import Cell
 from breakdown.errors import ConfigError
 from breakdown.model.stages import Op, Stage
 from breakdown.ps.consistency import INITIAL_STEP
-from breakdown.ps.cpu import cpu_start_ns, cpu_timed, cpu_used_ns
 from breakdown.ps.optim import optimizer
 from breakdown.ps.plan import ParameterSpec, Plan, Shard, make_plan
+from breakdown.ps.timed import is_timed, time_at_start, time_used
 from breakdown.ps.worker import Client
 from breakdown.record.api import Recorder, ThreadRecorder
 
@@ -47,11 +47,11 @@ class Exchange:
         self._cell = cell
         self._client = client
         self._main = main
-        self._update = recorder.intern(Op.UPDATE)
+        self._update, self._submit = recorder.intern(Op.UPDATE), recorder.intern(Op.SUBMIT)
         self._names = [recorder.intern(name) for name, _ in parameters]
         self._parameters = [parameter for _, parameter in parameters]
         self._flat = [parameter.detach().view(-1) for parameter in self._parameters]
-        self._cpu_timed = [cpu_timed(recorder, flat.nbytes) for flat in self._flat]
+        self._timed = [is_timed(recorder, flat.nbytes) for flat in self._flat]
         self._optimizers = [optimizer(cell.optimizer, cell.learning_rate) for _ in parameters]
         self._shards = plan.shards
         self._places = [_pieces(shard, self._flat) for shard in plan.shards]
@@ -87,8 +87,10 @@ class Exchange:
     def finish_step(self, step: int) -> None:
         """Pushes what is left, and waits for all answers."""
         if self._cell.push_when == "end":
+            start_ns = now_ns()
             for shard in self._sending_order:
                 self._push_pull(shard, step)
+            self._main.span(Stage.SERIALIZE, self._submit, 0, step, 0, start_ns, now_ns())
         if self._cell.update_on == "worker":
             self._wait_and_update(step)
             return
@@ -122,12 +124,13 @@ class Exchange:
                     self._apply(index, step)
 
     def _apply(self, index: int, step: int) -> None:
-        start_ns, start_cpu_ns = now_ns(), cpu_start_ns(self._cpu_timed[index])
+        start_ns, start_time = now_ns(), time_at_start(self._timed[index])
         flat = self._flat[index]
         self._optimizers[index].step(flat, self._gradient(index), 1.0 / self._cell.workers)
-        cpu_ns = cpu_used_ns(start_cpu_ns)
+        cpu_ns, runnable_ns = time_used(start_time)
         self._main.span(
-            Stage.COMPUTE, self._update, self._names[index], step, flat.nbytes, start_ns, now_ns(), cpu_ns=cpu_ns
+            Stage.COMPUTE, self._update, self._names[index], step, flat.nbytes, start_ns, now_ns(), cpu_ns=cpu_ns,
+            runnable_ns=runnable_ns,
         )  # fmt: skip
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from breakdown.clock.clocks import now_ns
+from breakdown.clock.thread_time import NOTHING_KNOWN, ThreadTime
 from breakdown.errors import WireError
 from breakdown.model.identity import NO_REQUEST
 from breakdown.model.stages import Op, Stage
 from breakdown.ps.consistency import Pull
-from breakdown.ps.cpu import cpu_start_ns, cpu_used_ns
 from breakdown.ps.pool import Buffer
 from breakdown.ps.serving import Answer, Inbox, Key, Request, Shared
 from breakdown.ps.state import Reply, Sum
+from breakdown.ps.timed import time_at_start, time_used
 from breakdown.record.api import NOT_MEASURED, ThreadRecorder
 
 
@@ -53,39 +54,40 @@ class Handler:
 
     def _on_push(self, request: Request, buffer: Buffer, pull: Pull | None, taken_ns: int) -> None:
         key, step, push_id = request.key, request.step, request.push_id
-        start_ns, work_cpu_ns = taken_ns, cpu_start_ns(key.cpu_timed)
+        start_ns, work_time = taken_ns, time_at_start(key.timed)
         codec = self._shared.codec_of_push(step)
         if not codec.straight:
-            buffer = self._decoded(request, buffer, start_ns, work_cpu_ns)
-            start_ns, work_cpu_ns = now_ns(), cpu_start_ns(key.cpu_timed)
+            buffer = self._decoded(request, buffer, start_ns, work_time)
+            start_ns, work_time = now_ns(), time_at_start(key.timed)
         op = self._update
-        end_ns = cpu_ns = updated_ns = update_cpu_ns = NOT_MEASURED
+        end_ns = updated_ns = NOT_MEASURED
+        used = update_used = NOTHING_KNOWN
         for action in key.state.on_push(request.worker, step, buffer, pull):
             if isinstance(action, Reply):
                 self._answer(key, action, key.held_ns.pop(action.pull.request_id), push_id)
                 continue
             key.state.perform(action)
-            done_cpu_ns, done_ns = cpu_used_ns(work_cpu_ns), now_ns()
+            done_used, done_ns = time_used(work_time), now_ns()
             if end_ns == NOT_MEASURED:
-                op, end_ns, cpu_ns = (self._sum if type(action) is Sum else self._update), done_ns, done_cpu_ns
+                op, end_ns, used = (self._sum if type(action) is Sum else self._update), done_ns, done_used
             else:
-                updated_ns, update_cpu_ns = done_ns, done_cpu_ns
-            work_cpu_ns = cpu_start_ns(key.cpu_timed)
+                updated_ns, update_used = done_ns, done_used
+            work_time = time_at_start(key.timed)
         self._record.served(
             op, key.record, step, request.size_bytes, push_id, request.pull_id, request.sender, request.receiver,
-            request.first_byte_ns, request.last_byte_ns, taken_ns, start_ns, end_ns, key.nbytes, cpu_ns, updated_ns,
-            update_cpu_ns,
+            request.first_byte_ns, request.last_byte_ns, taken_ns, start_ns, end_ns, key.nbytes, *used, updated_ns,
+            *update_used,
         )  # fmt: skip
 
-    def _decoded(self, request: Request, buffer: Buffer, start_ns: int, start_cpu_ns: int) -> Buffer:
+    def _decoded(self, request: Request, buffer: Buffer, start_ns: int, start_time: ThreadTime) -> Buffer:
         key = request.key
         plain = self._shared.pool.take(key.nbytes)
         self._shared.codec_of_push(request.step).decode([buffer.view], [plain.values])
         self._shared.pool.give(buffer)
-        cpu_ns = cpu_used_ns(start_cpu_ns)
+        cpu_ns, runnable_ns = time_used(start_time)
         self._record.span(
             Stage.SERIALIZE, self._decode, key.record, request.step, key.nbytes, start_ns, now_ns(), request.push_id,
-            cpu_ns=cpu_ns,
+            cpu_ns=cpu_ns, runnable_ns=runnable_ns,
         )  # fmt: skip
         return plain
 

@@ -9,9 +9,9 @@ from breakdown.errors import WireError
 from breakdown.model.identity import Node, Role
 from breakdown.model.stages import Op, Stage
 from breakdown.ps import protocol
-from breakdown.ps.cpu import cpu_start_ns, cpu_used_ns
 from breakdown.ps.intake import RefusedError
 from breakdown.ps.serving import Answer, Shared
+from breakdown.ps.timed import time_at_start, time_used
 from breakdown.record.api import ThreadRecorder
 from breakdown.wire.api import Buffer, Connection, Header, Kind
 
@@ -47,13 +47,13 @@ class ReplySender:
         if self._codec.straight:
             payload, size_bytes = [version.buffer.view], key.nbytes
         else:
-            start_cpu_ns = cpu_start_ns(key.cpu_timed)
+            start_time = time_at_start(key.timed)
             payload = self._codec.encode(self._compressor, [version.buffer.values])
             size_bytes = sum(memoryview(part).nbytes for part in payload)
-            cpu_ns, start_ns = cpu_used_ns(start_cpu_ns), now_ns()
+            (cpu_ns, runnable_ns), start_ns = time_used(start_time), now_ns()
             record.span(
                 Stage.SERIALIZE, self._encode, key.record, pull.step, key.nbytes, taken_ns, start_ns, pull.request_id,
-                cpu_ns=cpu_ns,
+                cpu_ns=cpu_ns, runnable_ns=runnable_ns,
             )  # fmt: skip
         header = Header(
             Kind.PULL_REPLY, self._codec.flags, self._code, key.shard.key, pull.step, pull.request_id, size_bytes

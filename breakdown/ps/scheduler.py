@@ -25,7 +25,7 @@ JOIN_TIMEOUT_S = 120.0
 """From the scheduler's start until all roles have joined: a loaded machine imports torch once a role in this time."""
 
 LAST_WORDS_S = 3.0
-"""After a failure: for the others to read why, and to close."""
+"""After a failure: at most so long for the others to read why, and to close."""
 
 _POLL_S = 0.2
 
@@ -44,6 +44,7 @@ class _Peer:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.node: Node | None = None
+        self.left = False  # nothing will come from it any more
         self._lock = threading.Lock()
 
     def send(self, sender: Node, kind: str, **fields: Any) -> None:
@@ -150,16 +151,17 @@ class Scheduler:
             raise RunError(error)
 
     def _tell_all(self, text: str) -> None:
-        """Everybody still here learns why the run is over, then has a moment to close."""
+        """Everybody still here learns why the run is over, then has a moment to close; who has left is not waited for."""
         for peer in list(self._peers):
             peer.send_error(self._node, text)
         deadline = time.monotonic() + LAST_WORDS_S
-        here = {id(peer) for peer in self._peers if peer.node is not None and peer.node not in self._gone}
-        while here and time.monotonic() < deadline:
+        while self._somebody_is_here() and time.monotonic() < deadline:
             with contextlib.suppress(Empty):
-                event = self._events.get(timeout=_POLL_S)
-                if event.message is None:
-                    here.discard(id(event.peer))
+                self._events.get(timeout=_POLL_S)
+
+    def _somebody_is_here(self) -> bool:
+        named = (peer for peer in list(self._peers) if peer.node is not None)
+        return any(not peer.left and peer.node not in self._gone for peer in named)
 
     def _accept(self, listener: Listener) -> None:
         while not self._closing:
@@ -181,7 +183,7 @@ class Scheduler:
                     raise WireError(f"its frames name {node} as their sender")
                 peer.node = node
                 if received.header.kind == Kind.ERROR:
-                    self._events.put(_Event(peer, None, protocol.read_error(received)))
+                    self._on_end(peer, protocol.read_error(received))
                     return
                 message = protocol.read_control(received)
                 if message["type"] == "ping":
@@ -190,7 +192,11 @@ class Scheduler:
                     self._events.put(_Event(peer, message, ""))
         except WireError as error:
             who = str(peer.node) if peer.node is not None else "a peer that had not joined yet"
-            self._events.put(_Event(peer, None, f"{who} was lost: {error}"))
+            self._on_end(peer, f"{who} was lost: {error}")
+
+    def _on_end(self, peer: _Peer, error: str) -> None:
+        peer.left = True
+        self._events.put(_Event(peer, None, error))
 
 
 def run_scheduler(cell: Cell, node: Node, rendezvous: str, token: str, recorder: Recorder) -> None:

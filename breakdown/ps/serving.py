@@ -10,26 +10,26 @@ from breakdown.errors import WireError
 from breakdown.model.identity import Node
 from breakdown.ps.codec import Codec, push_codec, reply_codec
 from breakdown.ps.consistency import INITIAL_STEP, Pull, consistency
-from breakdown.ps.cpu import cpu_timed
 from breakdown.ps.optim import optimizer
 from breakdown.ps.outbox import Outbox, outbox
 from breakdown.ps.plan import Plan, Shard
 from breakdown.ps.pool import Buffer, Pool
 from breakdown.ps.state import ShardState, Version
+from breakdown.ps.timed import is_timed
 from breakdown.record.api import Recorder
 
 
 class Key:
     """One shard at this server. `state` and `held_ns` belong to the handler whose inbox this is."""
 
-    __slots__ = ("cpu_timed", "held_ns", "inbox", "nbytes", "numel", "record", "shard", "state")
+    __slots__ = ("held_ns", "inbox", "nbytes", "numel", "record", "shard", "state", "timed")
 
     def __init__(self, shard: Shard, recorder: Recorder, state: ShardState, inbox: Inbox) -> None:
         self.shard = shard
         self.nbytes = shard.nbytes
         self.numel = shard.numel
         self.record = recorder.intern(shard.name)
-        self.cpu_timed = cpu_timed(recorder, shard.nbytes)
+        self.timed = is_timed(recorder, shard.nbytes)
         self.state = state
         self.inbox = inbox
         self.held_ns: dict[int, int] = {}  # request id of a held pull -> when the handler took it

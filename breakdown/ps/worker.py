@@ -24,11 +24,11 @@ from breakdown.model.stages import Op, Stage
 from breakdown.ps import protocol
 from breakdown.ps.codec import Codec, byte_view, push_codec, reply_codec
 from breakdown.ps.consistency import INITIAL_STEP
-from breakdown.ps.cpu import cpu_start_ns, cpu_timed, cpu_used_ns
 from breakdown.ps.failure import Failure
 from breakdown.ps.outbox import Outbox, outbox
 from breakdown.ps.plan import Plan, Shard
 from breakdown.ps.pool import Buffer, Pool
+from breakdown.ps.timed import is_timed, time_at_start, time_used
 from breakdown.record.api import Recorder, ThreadRecorder
 from breakdown.wire.api import Buffer as Bytes
 from breakdown.wire.api import Connection, Header, Kind
@@ -57,7 +57,7 @@ class _Slot:
     """One wire key at this worker. Main sets `pull_id` and the places before the pull is sent; the receiver reads them."""
 
     __slots__ = (
-        "answered", "compressor", "cpu_timed", "nbytes", "numel", "places", "pull_id", "pull_step", "record", "shard",
+        "answered", "compressor", "nbytes", "numel", "places", "pull_id", "pull_step", "record", "shard", "timed",
         "values",
     )  # fmt: skip
 
@@ -66,7 +66,7 @@ class _Slot:
         self.nbytes = shard.nbytes
         self.numel = shard.numel
         self.record = recorder.intern(shard.name)
-        self.cpu_timed = cpu_timed(recorder, shard.nbytes)
+        self.timed = is_timed(recorder, shard.nbytes)
         self.compressor = codec.compressor()
         self.pull_id = NO_REQUEST
         self.pull_step = INITIAL_STEP
@@ -211,11 +211,12 @@ class Client:
 
     def _encoded(self, job: _Job, codec: Codec, record: ThreadRecorder) -> list[Bytes]:
         slot = job.slot
-        start_ns, start_cpu_ns = now_ns(), cpu_start_ns(slot.cpu_timed)
+        start_ns, start_time = now_ns(), time_at_start(slot.timed)
         payload = codec.encode(slot.compressor, job.values)
-        cpu_ns = cpu_used_ns(start_cpu_ns)
+        cpu_ns, runnable_ns = time_used(start_time)
         record.span(
-            Stage.SERIALIZE, self._encode, slot.record, job.step, slot.nbytes, start_ns, now_ns(), job.push_id, cpu_ns=cpu_ns
+            Stage.SERIALIZE, self._encode, slot.record, job.step, slot.nbytes, start_ns, now_ns(), job.push_id,
+            cpu_ns=cpu_ns, runnable_ns=runnable_ns,
         )  # fmt: skip
         return payload
 
@@ -245,13 +246,13 @@ class Client:
             first_byte_ns, last_byte_ns,
         )  # fmt: skip
         if buffer is not None:
-            start_ns, start_cpu_ns = now_ns(), cpu_start_ns(slot.cpu_timed)
+            start_ns, start_time = now_ns(), time_at_start(slot.timed)
             self._reply_codec.decode([buffer.view], slot.places.tensors)
             self._pool.give(buffer)
-            cpu_ns = cpu_used_ns(start_cpu_ns)
+            cpu_ns, runnable_ns = time_used(start_time)
             record.span(
                 Stage.SERIALIZE, self._decode, slot.record, header.step, slot.nbytes, start_ns, now_ns(), header.request_id,
-                cpu_ns=cpu_ns,
+                cpu_ns=cpu_ns, runnable_ns=runnable_ns,
             )  # fmt: skip
         slot.answered.put(True)
 

@@ -46,12 +46,16 @@ class ThreadRecorder(Protocol):
         request_id: int = NO_REQUEST,
         cause_id: int = NO_REQUEST,
         cpu_ns: int = NOT_MEASURED,
+        runnable_ns: int = NOT_MEASURED,
     ) -> None:
-        """One finished span."""
+        """One finished span. `cpu_ns`, `runnable_ns`: what became of its thread's time, see `clock.thread_time`."""
 
-    def chain(self, step: int, size_bytes: int, start_ns: int, cpu_ns: int, links: Sequence[int], /) -> None:
+    def chain(
+        self, step: int, size_bytes: int, start_ns: int, cpu_ns: int, runnable_ns: int, links: Sequence[int], /
+    ) -> None:
         """Spans that follow each other without a gap, from `start_ns` on. `links` holds for each two integers: what it is
-        (`layout.link_word`) and its end. The first has `size_bytes`; they share `cpu_ns` in proportion to their length.
+        (`layout.link_word`) and its end. The first has `size_bytes`; they share `cpu_ns` and
+        `runnable_ns` in proportion to their length.
         """
 
     def sent(
@@ -119,8 +123,10 @@ class ThreadRecorder(Protocol):
         end_ns: int,
         work_bytes: int,
         cpu_ns: int,
+        runnable_ns: int,
         updated_ns: int,
         update_cpu_ns: int,
+        update_runnable_ns: int,
         /,
     ) -> None:
         """A push at the server, and the pull behind it if there is one: received by the thread `receiver` (its `ident`),
@@ -153,7 +159,7 @@ class Recorder(Protocol):
 
     @property
     def enabled(self) -> bool:
-        """False for the null recorder: what is costly to gather for a record only (thread CPU time) can be left out."""
+        """False for the null recorder: what is costly to gather for a record only (a thread's time) can be left out."""
 
     def intern(self, text: str) -> int:
         """A stable small integer for an op or a key. Any thread, any time; the empty string is 0."""

@@ -29,7 +29,7 @@ from typing import Any, Dict, Tuple, TypeVar, Union
 
 _Word = TypeVar("_Word", bound=Any)
 
-MAGIC = b"BRKDWN02"
+MAGIC = b"BRKDWN03"
 """The last two digits are the version of this layout."""
 
 MARK = b"blk\n"
@@ -69,6 +69,7 @@ COLUMNS: Dict[Kind, Tuple[str, ...]] = {
         "request_id",
         "cause_id",
         "cpu_ns",
+        "runnable_ns",
     ),
     Kind.SENT: _MESSAGE_COLUMNS,
     Kind.RECEIVED: _MESSAGE_COLUMNS,
@@ -100,8 +101,10 @@ COLUMNS: Dict[Kind, Tuple[str, ...]] = {
         "end_ns",
         "work_bytes",
         "cpu_ns",
+        "runnable_ns",
         "updated_ns",
         "update_cpu_ns",
+        "update_runnable_ns",
     ),
     Kind.REPLIED: (
         "key",
@@ -122,7 +125,10 @@ COLUMNS: Dict[Kind, Tuple[str, ...]] = {
 }
 """The columns of a row, each one int64. `op` and `key` are ids of NAMES; -1 in a time stands for not measured."""
 
-CHAIN_HEAD = ("links", "step", "size_bytes", "start_ns", "cpu_ns")
+USED = ("cpu_ns", "runnable_ns")
+"""Of a span: what became of its thread's time, see `clock.thread_time`."""
+
+CHAIN_HEAD = ("links", "step", "size_bytes", "start_ns", "cpu_ns", "runnable_ns")
 CHAIN_LINK = ("what", "end_ns")
 """The words of a chain, see `api`. `links`: how many follow; `what`: from `link_word`."""
 

@@ -29,10 +29,13 @@ class NullThreadRecorder:
         request_id: int = NO_REQUEST,
         cause_id: int = NO_REQUEST,
         cpu_ns: int = NOT_MEASURED,
+        runnable_ns: int = NOT_MEASURED,
     ) -> None:
         """Does nothing."""
 
-    def chain(self, step: int, size_bytes: int, start_ns: int, cpu_ns: int, links: Sequence[int], /) -> None:
+    def chain(
+        self, step: int, size_bytes: int, start_ns: int, cpu_ns: int, runnable_ns: int, links: Sequence[int], /
+    ) -> None:
         """Does nothing."""
 
     def sent(
@@ -98,8 +101,10 @@ class NullThreadRecorder:
         end_ns: int,
         work_bytes: int,
         cpu_ns: int,
+        runnable_ns: int,
         updated_ns: int,
         update_cpu_ns: int,
+        update_runnable_ns: int,
         /,
     ) -> None:
         """Does nothing."""

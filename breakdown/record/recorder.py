@@ -15,7 +15,7 @@ from typing import Any, Dict, List, Optional
 
 from breakdown.clock.clocks import CLOCK_NAME, now_ns
 from breakdown.clock.kernel import kernel_id
-from breakdown.errors import RecordError
+from breakdown.errors import RecordError, remedy
 from breakdown.model.identity import Node
 from breakdown.record.api import THREAD_NOTE
 from breakdown.record.cost import cost_ns_per_span
@@ -136,7 +136,7 @@ class FileRecorder:
         if writer.failure is not None:
             raise RecordError(
                 f"{writer.path}: {writer.lost} records were lost: {reason(writer.failure)}. What was written before can be "
-                "read. Free some space, or record to another disk, and run again."
+                f"read. {remedy(writer.failure)} Then run again."
             ) from writer.failure
         if self._rejected_count:
             raise RecordError(

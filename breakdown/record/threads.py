@@ -78,9 +78,10 @@ def _span(append: Append, reject: Reject, thread: str) -> Callable[..., None]:
         request_id: int = NO_REQUEST,
         cause_id: int = NO_REQUEST,
         cpu_ns: int = NOT_MEASURED,
+        runnable_ns: int = NOT_MEASURED,
     ) -> None:
         try:
-            append(pack(stage, op, key, step, size_bytes, start_ns, end_ns, request_id, cause_id, cpu_ns))
+            append(pack(stage, op, key, step, size_bytes, start_ns, end_ns, request_id, cause_id, cpu_ns, runnable_ns))
         except error as problem:
             reject(f"thread {thread}, step {step}: {problem}")
 
@@ -90,10 +91,11 @@ def _span(append: Append, reject: Reject, thread: str) -> Callable[..., None]:
 def _chain(append: Append, reject: Reject, thread: str) -> Callable[..., None]:
     head, link, error = len(CHAIN_HEAD), len(CHAIN_LINK), struct.error
 
-    def chain(step: int, size_bytes: int, start_ns: int, cpu_ns: int, links: Sequence[int], /) -> None:
+    def chain(step: int, size_bytes: int, start_ns: int, cpu_ns: int, runnable_ns: int, links: Sequence[int], /) -> None:
         count = len(links)
         try:
-            append(words_struct(head + count).pack(count // link, step, size_bytes, start_ns, cpu_ns, *links))
+            pack = words_struct(head + count).pack
+            append(pack(count // link, step, size_bytes, start_ns, cpu_ns, runnable_ns, *links))
         except error as problem:
             reject(f"thread {thread}, step {step}: {problem}")
 

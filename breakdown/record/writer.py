@@ -9,7 +9,7 @@ import sys
 from itertools import accumulate
 from typing import Any, Optional, Sequence
 
-from breakdown.errors import RecordError
+from breakdown.errors import RecordError, remedy
 from breakdown.record.layout import HEAD, MAGIC, ROW_BYTES, Kind, head, padding_bytes
 
 ROWS_A_BLOCK = 4096
@@ -27,9 +27,8 @@ class TraceWriter:
         try:
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         except OSError as error:
-            raise RecordError(
-                f"cannot create the trace file {path}: {reason(error)}. Give a folder that exists and may be written to."
-            ) from error
+            raise RecordError(f"cannot create the trace file {path}: {reason(error)}. {remedy(error)}") from error
+        self._made = os.fstat(self._file)
         self._write(MAGIC)
 
     def json(self, kind: Kind, value: Any) -> None:
@@ -56,12 +55,29 @@ class TraceWriter:
     def close(self) -> None:
         """Closes the file. Some file systems report a full disk only here."""
         try:
-            os.close(self._file)
+            if self._is_ours():
+                os.close(self._file)
+        except OSError as error:
+            self._fail(error)
+
+    def _is_ours(self) -> bool:
+        """Whether the descriptor still is the file's: a program that closes all it finds may have opened another by then."""
+        try:
+            return os.path.samestat(os.fstat(self._file), self._made)
+        except OSError:
+            return False
+
+    def _open_again(self) -> None:
+        try:
+            self._file = os.open(self.path, os.O_WRONLY)
+            os.lseek(self._file, 0, os.SEEK_END)
         except OSError as error:
             self._fail(error)
 
     def _write(self, data: bytes) -> int:
         """Writes all of it and returns how many bytes got there: fewer once the file has failed."""
+        if self.failure is None and not self._is_ours():
+            self._open_again()
         written = 0
         view = memoryview(data)
         while self.failure is None and written < len(data):

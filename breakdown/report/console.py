@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from breakdown.analysis import wording as fmt
-from breakdown.analysis.findings import CellFinding, Comparison, ExperimentFinding, Interval
+from breakdown.analysis.findings import CellFinding, Comparison, ExperimentFinding, Interval, KeyTime
 from breakdown.model.stages import STAGES, Stage
 from breakdown.report.agreement import agreement
 from breakdown.report.palette import STAGE_COLOURS
@@ -26,8 +26,8 @@ MOST_KEYS = 4
 FULL_WATERFALLS = 3
 
 _SPEED_NOTE = (
-    "samples/s: median over repetitions, all workers together. speedup: over the single node with one worker's cores; "
-    "over whole: over the single node with the whole machine."
+    "samples/s: median over repetitions, all workers together. speedup: over the single node with one worker's cores in the "
+    "same round, median over rounds; over whole: over the single node with the whole machine."
 )
 _STAGE_NOTE = "Exposed: on the critical path of the mean step. The stages of a row add up to its step exactly."
 
@@ -36,12 +36,13 @@ def print_finding(finding: ExperimentFinding, console: Console) -> None:
     """All tables of an experiment, what went wrong, then the verdict last, where the eye ends up."""
     show = _Printer(console)
     show.heading(finding.name, finding.description)
-    show.out(_speed_table(finding))
-    show.note(_SPEED_NOTE)
-    # on a narrow terminal, two tables of half the stages each: a column that does not fit would vanish
-    for stages in (STAGES,) if show.width >= WIDTH else (STAGES[:4], STAGES[4:]):
-        show.out(_stage_table(finding, stages))
-    show.note(_STAGE_NOTE)
+    if finding.cells:
+        show.out(_speed_table(finding))
+        show.note(_SPEED_NOTE)
+        # on a narrow terminal, two tables of half the stages each: a column that does not fit would vanish
+        for stages in (STAGES,) if show.width >= WIDTH else (STAGES[:4], STAGES[4:]):
+            show.out(_stage_table(finding, stages))
+        show.note(_STAGE_NOTE)
     _gaps(finding, show)
     _keys(finding, show)
     _cost(finding, show)
@@ -49,6 +50,7 @@ def print_finding(finding: ExperimentFinding, console: Console) -> None:
         if cell.samples:
             show.line(Text(f"py-spy beside the trace, {cell.label}: {agreement(cell)}"))
     _troubles(finding, show)
+    _others(finding, show)
     show.line(Text(finding.verdict.sentence, style="bold"))
     for evidence in finding.verdict.evidence:
         show.bullet(evidence)
@@ -177,10 +179,16 @@ def _keys(finding: ExperimentFinding, show: _Printer) -> None:
         show.line(Text("Keys that cost most, exposed ms of a step"))
     for cell in distributed:
         biggest = [
-            f"{fmt.key_name(found.key)} {found.stage.label} at {found.place} {fmt.ms(found.exposed_ns)}"
+            f"{fmt.key_name(found.key)} {found.stage.label} at {found.place} {fmt.ms(found.exposed_ns)}{_queue(cell, found)}"
             for found in cell.keys[:MOST_KEYS]
         ]
         show.bullet(f"{cell.label}: {'; '.join(biggest)}")
+
+
+def _queue(cell: CellFinding, key: KeyTime) -> str:
+    """How much of a key's time requests queued behind work on it, and behind which most."""
+    here = [q for q in cell.stages[key.stage].queued if (q.key, q.place) == (key.key, key.place)]
+    return f" (queue behind {', '.join(f'{found.op} {fmt.ms(found.ns)}' for found in here[:2])})" if here else ""
 
 
 def _cost(finding: ExperimentFinding, show: _Printer) -> None:
@@ -191,10 +199,24 @@ def _cost(finding: ExperimentFinding, show: _Printer) -> None:
         show.bullet(f"{family}: {fmt.cost(found)}")
 
 
+def _others(finding: ExperimentFinding, show: _Printer) -> None:
+    """A sentence for each distributed cell but the one that the verdict is about."""
+    if finding.verdict.others:
+        show.line(Text("The other configurations"))
+    for sentence in finding.verdict.others:
+        show.bullet(sentence)
+
+
 def _troubles(finding: ExperimentFinding, show: _Printer) -> None:
     warnings = [f"{cell.label}: {warning}" for cell in finding.cells for warning in cell.warnings]
-    for title, lines, style in (("Failures", finding.failures, "red"), ("Warnings", warnings, "yellow")):
+    notes = [f"{labels}: {note}" for labels, note in fmt.notes(finding.cells)]
+    for title, lines, style in (
+        ("Left out", finding.left_out, "bold red"),
+        ("Failures", finding.failures, "bold red"),
+        ("Warnings", warnings, "bold yellow"),
+        ("Notes", notes, ""),
+    ):
         if lines:
-            show.line(Text(title, style=f"bold {style}"))
+            show.line(Text(title, style=style))
             for line in lines:
                 show.bullet(line)

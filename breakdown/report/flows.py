@@ -98,7 +98,9 @@ def _span(row: Mapping[str, Any], pulls: Iterable[int]) -> Slice:
     own = [_flow(row["run"], row["request_id"])] if row["request_id"] != NO_REQUEST and not state else []
     # a thread sleeps before its answer comes: only the end of its wait is the effect of the pull
     woken = (_flow(row["run"], row["cause_id"]),) if row["op"] == Op.BLOCK and row["cause_id"] != NO_REQUEST else ()
-    arguments = {name: row[name] for name in ("op", "key", "step", "size_bytes", "request_id", "cause_id", "cpu_ns")}
+    arguments = {
+        name: row[name] for name in ("op", "key", "step", "size_bytes", "request_id", "cause_id", "cpu_ns", "runnable_ns")
+    }
     name = f"{row['op']} {row['key']}".strip()
     return Slice(
         process=(row["run"], row["role"], row["rank"]),

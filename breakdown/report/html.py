@@ -13,15 +13,11 @@ from markupsafe import Markup
 from breakdown.analysis import wording as fmt
 from breakdown.analysis.findings import CellFinding, ExperimentFinding, Timeline
 from breakdown.model.stages import STAGES
-from breakdown.report import flames, webtimeline
+from breakdown.report import flames, names, webtimeline
 from breakdown.report.agreement import agreement
-from breakdown.report.figures.heatmap import heat_map
-from breakdown.report.figures.rates import rates
-from breakdown.report.figures.servers import server_load
-from breakdown.report.figures.stages import stages
-from breakdown.report.figures.waterfall import waterfall
 from breakdown.report.inline import inline
 from breakdown.report.palette import STAGE_COLOURS, STAGE_MEANINGS
+from breakdown.store.files import replacing
 
 HATCHES: Mapping[str, str] = {
     "..": "M2 2h.01M6 6h.01",
@@ -38,6 +34,9 @@ HATCHES: Mapping[str, str] = {
 FIGURES_OPEN = 3
 """Up to so many figures of one kind lie open; of more, only the first, and the others behind their titles."""
 
+MOST_QUEUED = 8
+"""Of what requests queued behind, the table names the longest so many; the rest share a figure."""
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -48,14 +47,16 @@ class Picture:
     open: bool
 
 
-def write(finding: ExperimentFinding, timelines: Sequence[Timeline], path: Path) -> Path:
-    """Writes the page. Raises `OSError` on a full disk."""
-    Path(path).write_text(page(finding, timelines), encoding="utf-8")
+def write(finding: ExperimentFinding, timelines: Sequence[Timeline], svgs: Mapping[str, str], path: Path) -> Path:
+    """Writes the page. Raises `TraceError` when it cannot be written."""
+    text = page(finding, timelines, svgs)
+    with replacing(Path(path)) as new:
+        new.write_text(text, encoding="utf-8")
     return Path(path)
 
 
-def page(finding: ExperimentFinding, timelines: Sequence[Timeline]) -> str:
-    """The page's text."""
+def page(finding: ExperimentFinding, timelines: Sequence[Timeline], svgs: Mapping[str, str]) -> str:
+    """The page's text. `svgs`: the figures by name, as `plots` draws them."""
     shared, differing = _configuration(finding.cells)
     return (
         _environment()
@@ -67,20 +68,20 @@ def page(finding: ExperimentFinding, timelines: Sequence[Timeline]) -> str:
             colours_by_label={stage.label: colour for stage, colour in STAGE_COLOURS.items()},
             hatches=HATCHES,
             meanings=STAGE_MEANINGS,
-            rates=inline(rates(finding.cells), "rates", "Samples per second of each configuration, as in the table."),
-            stacked=inline(
-                stages(finding.cells), "stages", "Stages of the mean step of each configuration, as in the table."
-            ),
-            waterfalls=_waterfalls(finding),
-            heat_maps=_heat_maps(finding.cells),
-            servers=_servers(finding.cells),
+            rates=inline(svgs[names.RATES], "rates", "Samples per second of each configuration, as in the table."),
+            stacked=inline(svgs[names.STAGES], "stages", "Stages of the mean step of each configuration, as in the table."),
+            waterfalls=_waterfalls(finding, svgs),
+            heat_maps=_heat_maps(finding.cells, svgs),
+            servers=_servers(finding.cells, svgs),
             sampled=[cell for cell in finding.cells if cell.samples],
             lay_out_flame=flames.lay_out,
             agreement=agreement,
             timelines=[webtimeline.lay_out(found) for found in timelines],
             geometry=webtimeline,
+            most_queued=MOST_QUEUED,
             shared=shared,
             differing=differing,
+            notes=fmt.notes(finding.cells),
             warnings=[(cell.label, warning) for cell in finding.cells for warning in cell.warnings],
         )
     )
@@ -116,7 +117,7 @@ def _environment() -> Environment:
     return environment
 
 
-def _waterfalls(finding: ExperimentFinding) -> list[Picture]:
+def _waterfalls(finding: ExperimentFinding, svgs: Mapping[str, str]) -> list[Picture]:
     found = []
     for number, fall in enumerate(finding.waterfalls):
         bars = ", ".join(f"{bar.stage.label} {fmt.signed_ms(bar.delta_ns)}" for bar in fall.bars)
@@ -125,19 +126,21 @@ def _waterfalls(finding: ExperimentFinding) -> list[Picture]:
             f"{fmt.ms_unit(fall.step_ns)}. Changes in ms: {bars}."
         )
         title = f"{fall.baseline_label} → {fall.label}: {fmt.signed_ms(fall.gap_ns)} ms"
-        found.append((title, inline(waterfall(fall), f"waterfall{number}", says)))
+        found.append((title, inline(svgs[names.of_waterfall(fall)], f"waterfall{number}", says)))
     return _gallery(found, len(found))
 
 
-def _heat_maps(cells: Sequence[CellFinding]) -> list[Picture]:
+def _heat_maps(cells: Sequence[CellFinding], svgs: Mapping[str, str]) -> list[Picture]:
     """Those with servers first: there, keys tell most."""
     order = [cell for cell in sorted(cells, key=lambda cell: not cell.servers) if cell.keys]
     says = "Exposed time by key and stage of {}."
-    found = [(cell.label, inline(heat_map(cell), f"keys{n}", says.format(cell.label))) for n, cell in enumerate(order)]
+    found = [
+        (cell.label, inline(svgs[names.of_keys(cell)], f"keys{n}", says.format(cell.label))) for n, cell in enumerate(order)
+    ]
     return _gallery(found, len([cell for cell in order if cell.servers]))
 
 
-def _servers(cells: Sequence[CellFinding]) -> list[Picture]:
+def _servers(cells: Sequence[CellFinding], svgs: Mapping[str, str]) -> list[Picture]:
     found = []
     for number, cell in enumerate(cells):
         if cell.servers:
@@ -146,7 +149,8 @@ def _servers(cells: Sequence[CellFinding]) -> list[Picture]:
                 f"requests queued {fmt.ms_unit(s.queue_ns)}"
                 for s in cell.servers
             )
-            found.append((cell.label, inline(server_load(cell), f"servers{number}", f"Load of {cell.label}: {loads}.")))
+            says = f"Load of {cell.label}: {loads}."
+            found.append((cell.label, inline(svgs[names.of_servers(cell)], f"servers{number}", says)))
     return _gallery(found, len(found))
 
 
@@ -158,6 +162,6 @@ def _gallery(found: Sequence[tuple[str, Markup]], first: int) -> list[Picture]:
 
 def _configuration(cells: Sequence[CellFinding]) -> tuple[dict[str, Any], list[str]]:
     """The fields that all cells share, and the names of those in which they differ."""
-    names = list(dict.fromkeys(name for cell in cells for name in cell.config))
-    differing = [name for name in names if any(cell.config.get(name) != cells[0].config.get(name) for cell in cells)]
-    return {name: cells[0].config.get(name) for name in names if name not in differing}, differing
+    fields = list(dict.fromkeys(name for cell in cells for name in cell.config))
+    differing = [name for name in fields if any(cell.config.get(name) != cells[0].config.get(name) for cell in cells)]
+    return {name: cells[0].config.get(name) for name in fields if name not in differing}, differing

@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 
 from markupsafe import Markup, escape
-from matplotlib.figure import Figure
 
-from breakdown.report import plots
 from breakdown.report.palette import ACCENT, BASELINE, GRID, INK, MUTED, PAPER
 
 # what a figure calls ink, the page calls --ink: so a figure follows light and dark, and its stage colours stay as they are
@@ -21,9 +19,8 @@ _VARIABLES = {
 }
 
 
-def inline(figure: Figure, name: str, description: str) -> Markup:
-    """The figure as an `<svg>` element. `name` must be unique on the page; `description` says what a reader would see."""
-    text = plots.svg(figure)
+def inline(text: str, name: str, description: str) -> Markup:
+    """A figure's SVG file as an `<svg>` element. `name` must be unique on the page; `description` says what is seen."""
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)  # the page's own style says the same

@@ -8,6 +8,7 @@ from itertools import zip_longest
 
 from breakdown.analysis.findings import Segment, Timeline, TimelineMessage, TimelineSpan
 from breakdown.model.stages import Op, Stage
+from breakdown.report.touching import Touching
 
 GROUP_GAP = 0.45
 """Empty space between the lanes of two processes, in lanes."""
@@ -54,12 +55,12 @@ def critical_way(timeline: Timeline) -> tuple[PathPiece, ...]:
 
     What has no box of its own (a handover between two threads, an unexplained gap) stays where the path was before.
     """
-    spans: dict[str, list[TimelineSpan]] = {}
-    for span in timeline.spans:
-        spans.setdefault(_node(timeline, span.lane), []).append(span)
+    spans = _by_place(timeline)
+    messages = _by_content(timeline.messages)
     pieces: list[PathPiece] = []
     for segment in timeline.critical:
-        start, end = _find(segment, spans.get(str(segment.place), []), timeline.messages) or (-1, -1)
+        wires = messages.get((segment.key, _stage(segment)))
+        start, end = _find(segment, spans.get(str(segment.place)), wires) or (-1, -1)
         if start < 0:
             start = end = pieces[-1].to_lane if pieces else _main(timeline, segment.worker)
         pieces.append(PathPiece(segment, start, end))
@@ -73,8 +74,23 @@ def _arriving_late(piece: PathPiece, after: PathPiece | None) -> PathPiece:
     return replace(piece, to_lane=piece.from_lane)
 
 
-def _node(timeline: Timeline, lane: int) -> str:
-    return timeline.lanes[lane].partition(" ")[0]
+def _by_place(timeline: Timeline) -> dict[str, Touching[TimelineSpan]]:
+    """Each node's boxes; of a thread that sleeps, none."""
+    found: dict[str, list[tuple[int, int, TimelineSpan]]] = {}
+    for span in timeline.spans:
+        if span.op != Op.BLOCK:
+            node = timeline.lanes[span.lane].partition(" ")[0]
+            found.setdefault(node, []).append((span.start_ns, span.end_ns, span))
+    return {node: Touching(timed) for node, timed in found.items()}
+
+
+def _by_content(messages: Iterable[TimelineMessage]) -> dict[tuple[str, Stage], Touching[TimelineMessage]]:
+    """The messages of each key and stage."""
+    found: dict[tuple[str, Stage], list[tuple[int, int, TimelineMessage]]] = {}
+    for message in messages:
+        timed = (message.send_start_ns, message.recv_end_ns, message)
+        found.setdefault((message.key, message.stage), []).append(timed)
+    return {content: Touching(timed) for content, timed in found.items()}
 
 
 def _main(timeline: Timeline, worker: int) -> int:
@@ -83,14 +99,17 @@ def _main(timeline: Timeline, worker: int) -> int:
     return timeline.lanes.index(name) if name in timeline.lanes else 0
 
 
-def _find(segment: Segment, spans: Iterable[TimelineSpan], messages: Iterable[TimelineMessage]) -> tuple[int, int] | None:
-    if segment.op == Op.WIRE:
-        wires = [m for m in messages if m.key == segment.key and m.stage == _stage(segment)]
-        wire = max(wires, key=lambda m: _overlap(segment, m.send_start_ns, m.recv_end_ns), default=None)
-        if wire and _overlap(segment, wire.send_start_ns, wire.recv_end_ns) > 0:
+def _find(
+    segment: Segment, spans: Touching[TimelineSpan] | None, wires: Touching[TimelineMessage] | None
+) -> tuple[int, int] | None:
+    start_ns, end_ns = segment.start_ns, segment.end_ns
+    if segment.op == Op.WIRE and wires is not None:
+        over = wires.during(start_ns, end_ns)
+        wire = max(over, key=lambda m: _overlap(segment, m.send_start_ns, m.recv_end_ns), default=None)
+        if wire is not None:
             return wire.from_lane, wire.to_lane
     # the nearest match first: the very box, then the same key's, then whatever the place did at that time in that stage
-    touching = [span for span in spans if _overlap(segment, span.start_ns, span.end_ns) > 0 and span.op != Op.BLOCK]
+    touching = spans.during(start_ns, end_ns) if spans is not None else []
     best = max(touching, key=lambda span: _likeness(segment, span), default=None)
     return (best.lane, best.lane) if best and _likeness(segment, best) > (0, 0, 0) else None
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 from breakdown.errors import UsageError
 from breakdown.report import trackevents as events
 from breakdown.report.flows import Slice, rows, slices
+from breakdown.store.files import replacing
 from breakdown.store.tables import Tables
 
 REQUESTS = "requests: queue, hold"
@@ -23,7 +25,8 @@ _TIDS = 1_000  # thread ids of one process lie this far from those of the next
 def write(tables: Tables, path: Path, run: int | None = None) -> Path:
     """Writes the trace of one repetition, or of all, in Perfetto's protobuf format.
 
-    Raises `UsageError` when the cell has no such repetition, `OSError` when the disk will not take the file.
+    Raises `UsageError` when the cell has no such repetition, or nothing was recorded; `TraceError` when the file cannot be
+    written.
     """
     spans, messages = tables.spans, tables.messages
     if run is not None:
@@ -32,8 +35,22 @@ def write(tables: Tables, path: Path, run: int | None = None) -> Path:
             names = ", ".join(map(str, known)) or "none"
             raise UsageError(f"this cell has no repetition {run} to export. Recorded repetitions: {names}.")
         spans, messages = spans[spans["run"] == run], messages[messages["run"] == run]
-    Path(path).write_bytes(encode(slices(rows(spans), rows(messages))))
+    if not len(spans) and not len(messages):
+        raise UsageError(_nothing(tables.cell))
+    content = encode(slices(rows(spans), rows(messages)))
+    with replacing(Path(path)) as new:
+        new.write_bytes(content)
     return Path(path)
+
+
+def _nothing(cell: Mapping[str, Any]) -> str:
+    """Why there is nothing to export, and what to do."""
+    label, entries = cell.get("label"), cell.get("runs", ())
+    failed = [f"repetition {one['run']}: {str(one['error']).partition(chr(10))[0]}" for one in entries if one.get("error")]
+    why = "".join(f"\n  {text}" for text in failed)
+    return (
+        f"nothing was recorded of '{label}', so there is nothing to export. Measure it again, or export another cell.{why}"
+    )
 
 
 def encode(found: Iterable[Slice]) -> bytes:

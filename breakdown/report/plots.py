@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from breakdown.analysis.findings import ExperimentFinding, Timeline
+from breakdown.report import names
 from breakdown.report.figures import canvas
 from breakdown.report.figures.flame import flame_graph
 from breakdown.report.figures.heatmap import heat_map
@@ -18,37 +18,40 @@ from breakdown.report.figures.servers import server_load
 from breakdown.report.figures.stages import stages
 from breakdown.report.figures.timeline import timeline
 from breakdown.report.figures.waterfall import waterfall
+from breakdown.store.files import replacing
 
 PNG_DPI = 150
 
 
 def figures(finding: ExperimentFinding, timelines: Sequence[Timeline]) -> Iterator[tuple[str, Figure]]:
     """Every figure of an experiment with the name of its file, one at a time: a big matrix has many."""
-    yield "samples-per-second", rates(finding.cells)
-    yield "stages", stages(finding.cells)
+    yield names.RATES, rates(finding.cells)
+    yield names.STAGES, stages(finding.cells)
     for fall in finding.waterfalls:
-        yield file_name("waterfall", fall.cell_id), waterfall(fall)
+        yield names.of_waterfall(fall), waterfall(fall)
     for cell in finding.cells:
-        yield file_name("keys", cell.cell_id), heat_map(cell)
+        yield names.of_keys(cell), heat_map(cell)
         if cell.servers:
-            yield file_name("servers", cell.cell_id), server_load(cell)
+            yield names.of_servers(cell), server_load(cell)
         for role in cell.samples:
-            yield file_name(f"flame-{role.node}", cell.cell_id), flame_graph(cell.label, role)
+            yield names.file_name(f"flame-{role.node}", cell.cell_id), flame_graph(cell.label, role)
     for number, page in enumerate(timelines):
-        yield file_name(f"timeline-{number}", page.label), timeline(page)
+        yield names.file_name(f"timeline-{number}", page.label), timeline(page)
 
 
-def write_all(finding: ExperimentFinding, timelines: Sequence[Timeline], plots_dir: Path) -> list[Path]:
-    """Writes each figure as `<name>.svg` and `<name>.png`; returns the files. Raises `OSError` on a full disk."""
+def write_all(finding: ExperimentFinding, timelines: Sequence[Timeline], plots_dir: Path) -> dict[str, str]:
+    """Writes each figure as `<name>.svg` and `<name>.png`; returns the SVG texts by name, for the page.
+
+    Raises `TraceError` when one cannot be written.
+    """
     folder = Path(plots_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    written: list[Path] = []
+    drawn: dict[str, str] = {}
     for name, figure in figures(finding, timelines):
-        for suffix, content in ((".svg", svg(figure).encode()), (".png", png(figure))):
-            path = folder / f"{name}{suffix}"
-            path.write_bytes(content)
-            written.append(path)
-    return written
+        drawn[name] = svg(figure)
+        for suffix, content in ((".svg", drawn[name].encode()), (".png", png(figure))):
+            with replacing(folder / f"{name}{suffix}") as new:
+                new.write_bytes(content)
+    return drawn
 
 
 def svg(figure: Figure) -> str:
@@ -64,8 +67,3 @@ def png(figure: Figure) -> bytes:
     with canvas.style():
         figure.savefig(buffer, format="png", dpi=PNG_DPI, metadata={"Software": None})
     return buffer.getvalue()
-
-
-def file_name(kind: str, what: str) -> str:
-    """A file name from a kind and a label: letters, digits, dot and dash only."""
-    return f"{kind}-{re.sub(r'[^A-Za-z0-9._]+', '-', what).strip('-')}"

@@ -140,10 +140,13 @@ def _boxes(found: Timeline, ys: list[float], scale: float) -> list[Box]:
 
 def _segment_box(segment: Segment, scale: float) -> Box:
     length = segment.end_ns - segment.start_ns
-    words = (
-        f"critical path · {words_of(segment.stage.label, segment.op, segment.key, segment.step, length)} · {segment.place}"
-    )
+    done = words_of(segment.stage.label, _operation(segment), segment.key, segment.step, length)
+    words = f"critical path · {done} · {segment.place}"
     return Box(segment.start_ns * scale, HEAD + 2, length * scale, LANE - 4, segment.stage.label, "work", words)
+
+
+def _operation(segment: Segment) -> str:
+    return f"{segment.op} behind {segment.behind}" if segment.behind else segment.op
 
 
 def _ticks(duration_ms: float) -> list[Label]:
@@ -165,7 +168,7 @@ def _rows(found: Timeline) -> list[dict[str, str]]:
             "at": fmt.ms(segment.start_ns),
             "took": fmt.duration(segment.end_ns - segment.start_ns),
             "stage": segment.stage.label,
-            "op": segment.op,
+            "op": _operation(segment),
             "key": segment.key,
             "place": str(segment.place),
         }

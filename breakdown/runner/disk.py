@@ -12,13 +12,13 @@ RESERVE_BYTES = 32 << 20
 """Kept free: the tables of a run of a million spans take about this, next to the traces that they are made from."""
 
 
-def shortage(folder: Path) -> Stop | None:
+def shortage(folder: Path, reserve_bytes: int = RESERVE_BYTES) -> Stop | None:
     """A reason to stop when less than the reserve is free where `folder` lies."""
     found = os.statvfs(folder)
     free = found.f_bavail * found.f_frsize
-    if free >= RESERVE_BYTES:
+    if free >= reserve_bytes:
         return None
-    reserve = f"{RESERVE_BYTES >> 20} are kept for tables and messages"
+    reserve = f"{reserve_bytes >> 20} are kept for tables and messages"
     return Stop(
         f"the disk of {folder} is full ({free / 2**20:.1f} MiB free, {reserve})",
         "Free some space, then go on with --resume, or choose another --output.",

@@ -117,7 +117,7 @@ def _environment(name: str) -> Check:
 def _py_spy() -> Iterator[Check]:
     scope = Path("/proc/sys/kernel/yama/ptrace_scope")
     try:
-        setting = f"ptrace_scope {scope.read_text().strip()}"
+        setting = f"ptrace_scope {scope.read_text('utf-8').strip()}"
     except OSError:
         setting = "no ptrace_scope"
     program = sampling.program()
@@ -133,7 +133,7 @@ def _py_spy() -> Iterator[Check]:
 def _clocks() -> Iterator[Check]:
     source = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
     try:
-        name = source.read_text().strip()
+        name = source.read_text("utf-8").strip()
     except OSError:
         name = "unknown source"
     begin = now_ns()
@@ -161,7 +161,9 @@ class _Tried:
 
 def _run(command: list[str]) -> _Tried:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=COMMAND_TIMEOUT_S, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return _Tried(False, str(error))
     ok = done.returncode == 0

@@ -14,20 +14,22 @@ from pathlib import Path
 from typing import Any
 
 from breakdown.config.cell import Cell, Experiment
-from breakdown.config.identity import cell_id, label
+from breakdown.config.identity import cell_id, labels
 from breakdown.errors import BreakdownError, RunError
-from breakdown.launch import local
+from breakdown.launch import local, signals
 from breakdown.launch.outcome import RunOutcome
+from breakdown.launch.watch import Ended
 from breakdown.model.schema import FORMAT_VERSION
-from breakdown.runner import disk, machine, second_sight
+from breakdown.runner import disk, endings, machine, second_sight
 from breakdown.runner.output import Existing, open_output
 from breakdown.runner.plan import check, prepare, remove_specs, write_specs
 from breakdown.runner.second_sight import children
+from breakdown.runner.unfinished import NOT_ENDED, finished, is_unfinished
 from breakdown.store.collect import collect
 from breakdown.store.folder import CellFolder
+from breakdown.store.tables import load
 
 DONE, FAILED = "done", "failed"
-_NOT_ENDED = "the tool ended before this repetition did"
 _INTERRUPTED = "interrupted"
 
 
@@ -69,7 +71,24 @@ def run(
         check(cell)
     folders = open_output(experiment, output, existing)
     about = {"machine": machine.describe(), "versions": machine.versions(), "commit": machine.commit()}
-    states = [_State(cell, folders[cell_id(cell)], experiment, about, sample_rate_hz) for cell in experiment.cells]
+    try:
+        return _measured(experiment, folders, about, watch, sample_rate_hz, output)
+    except KeyboardInterrupt:  # between two repetitions, or while traces were collected, which stay then
+        raise RunError(f"interrupted. What was measured is kept in {output}: go on with --resume.") from None
+
+
+def _measured(
+    experiment: Experiment,
+    folders: Mapping[str, CellFolder],
+    about: Mapping[str, Any],
+    watch: Watcher,
+    sample_rate_hz: int | None,
+    output: Path,
+) -> Outcome:
+    states = [
+        _State(cell, label, folders[cell_id(cell)], experiment, about, sample_rate_hz)
+        for cell, label in zip(experiment.cells, labels(experiment.cells), strict=True)
+    ]
     total = len(states) * experiment.repetitions
     number = done = 0
     failures = []
@@ -98,13 +117,19 @@ class _State:
     """One cell of a running matrix, and its cell.json."""
 
     def __init__(
-        self, cell: Cell, folder: CellFolder, experiment: Experiment, about: Mapping[str, Any], sample_rate_hz: int | None
+        self,
+        cell: Cell,
+        label: str,
+        folder: CellFolder,
+        experiment: Experiment,
+        about: Mapping[str, Any],
+        sample_rate_hz: int | None,
     ) -> None:
         self.cell = cell
         self.sample_rate_hz = sample_rate_hz
         self.folder = folder
         self.cell_id = cell_id(cell)
-        self.label = label(cell, experiment.cells)
+        self.label = label
         earlier = folder.read()["runs"] if folder.exists() else []
         self.file: dict[str, Any] = {
             "format_version": FORMAT_VERSION,
@@ -118,9 +143,10 @@ class _State:
             "runs": earlier,
         }
         for entry in earlier:
-            if entry["error"] == _NOT_ENDED:  # the tool was killed; the traces are worth keeping
+            if is_unfinished(entry):  # the tool was killed; the traces are worth keeping
                 remove_specs(folder.raw_dir(entry["run"]))
                 self._collect(entry)
+                finished(entry)
         self.folder.write(self.file)
 
     @property
@@ -133,19 +159,21 @@ class _State:
         entry: dict[str, Any] = {
             "run": run,
             "status": FAILED,
-            "error": _NOT_ENDED,
+            "error": NOT_ENDED,
             "log": None,
             "wall_s": 0.0,
             "recorder_cost_ns_per_span": {},
             "warnings": [],
         }
         self.file["runs"].append(entry)
+        outcome = None
         try:
             outcome = self._launch(entry)
         except KeyboardInterrupt:
-            entry["error"] = _INTERRUPTED
-            self._collect(entry)
-            self.folder.write(self.file)
+            with signals.noted():  # one more Ctrl-C loses nothing
+                entry["error"] = _INTERRUPTED
+                self._collect(entry)
+                self.folder.write(self.file)
             raise RunError(
                 f"interrupted during repetition {run} of {self.cell_id}; all its processes are ended. "
                 f"Logs: {self.folder.log_dir(run)}. What was measured is kept: go on with --resume."
@@ -156,7 +184,10 @@ class _State:
             entry["wall_s"] = round(outcome.duration_s, 3)
             entry["error"] = outcome.error
             entry["log"] = str(outcome.log.relative_to(self.folder.path)) if outcome.log else None
+        recorded = endings.recorded_by(self.folder.raw_dir(run))
         self._collect(entry)
+        if outcome is not None and outcome.error is not None:
+            self._tell_endings(entry, outcome, recorded)
         if entry["error"] is None:
             entry["status"] = DONE
         self.folder.write(self.file)
@@ -178,6 +209,17 @@ class _State:
                 return local.run(prepared.plan, lambda: disk.shortage(self.folder.path))
         finally:
             remove_specs(self.folder.raw_dir(run))
+
+    def _tell_endings(self, entry: dict[str, Any], outcome: RunOutcome, recorded: Mapping[int, endings.Recorded]) -> None:
+        """How far each role of a repetition that failed had got."""
+        ended = [Ended(process.pid, process.exit_code, process.end_ns) for process in outcome.processes]
+        here = {process.pid for process in outcome.processes if process.ended_by_launcher}
+        try:
+            found = endings.endings(ended, here, recorded, load(self.folder.path), entry["run"])
+        except BreakdownError:  # nothing could be collected, which is told already
+            return
+        entry["processes"] = endings.saved(found)
+        entry["error"] = "\n".join((entry["error"], *map("{}.".format, endings.sentences(found))))
 
     def _collect(self, entry: dict[str, Any]) -> None:
         """Traces to tables. What cannot be read is a failure of the repetition, not of the matrix."""

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from breakdown.config.cell import Cell, Experiment
 from breakdown.config.identity import cell_id
-from breakdown.errors import RunError, UsageError
-from breakdown.store.folder import CellFolder, ExperimentFolder
+from breakdown.errors import RunError, TraceError, UsageError, reason, remedy
+from breakdown.store.folder import CellFolder, ExperimentFolder, listed
+from breakdown.store.lock import is_empty
+from breakdown.store.sound import must_know_all
 
 
 class Existing(enum.Enum):
@@ -28,7 +30,8 @@ SUMMARIES = ("summary.parquet", "report.html", "plots")
 def open_output(experiment: Experiment, output: Path, existing: Existing) -> dict[str, CellFolder]:
     """The folders of the experiment's cells by id, in the order of the matrix; experiment.json is written.
 
-    Raises `UsageError` when results are there and `existing` does not fit them, `TraceError` when nothing can be written.
+    Raises `UsageError` when results are there and `existing` does not fit them, `TraceError` when they are damaged, or when
+    nothing can be written.
     """
     cells = {cell_id(cell): cell for cell in experiment.cells}
     folder = ExperimentFolder(output)
@@ -42,7 +45,7 @@ def _make_room(folder: ExperimentFolder, cells: Mapping[str, Cell], existing: Ex
     path = folder.path
     if not path.is_dir():
         raise UsageError(f"{path} is a file. Choose another --output.")
-    if not any(path.iterdir()):
+    if is_empty(path):
         return
     if not (path / "experiment.json").is_file():
         raise UsageError(f"{path} holds files, but no results of this tool. Choose another --output.")
@@ -54,6 +57,11 @@ def _make_room(folder: ExperimentFolder, cells: Mapping[str, Cell], existing: Ex
     if existing is Existing.FRESH:
         _delete(folder)
         return
+    _, gone = listed(folder)
+    if gone:  # a repetition would take the number, and the rows, of one that is there
+        raise TraceError("\n".join(("cannot go on with these results:", *gone)))
+    for saved in folder.cells():
+        must_know_all(saved)
     others = [saved.path.name for saved in folder.cells() if saved.path.name not in cells]
     if others:
         raise UsageError(
@@ -75,4 +83,4 @@ def _delete(folder: ExperimentFolder) -> None:
                 path.unlink(missing_ok=True)
         (folder.path / "experiment.json").unlink()
     except OSError as error:
-        raise RunError(f"cannot delete {error.filename}: {error.strerror}.") from error
+        raise RunError(f"cannot delete {error.filename}: {reason(error)}. {remedy(error)}") from error

@@ -10,14 +10,14 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import breakdown
 from breakdown.backends.api import Home, Start
 from breakdown.config.cell import Cell
-from breakdown.errors import RunError
+from breakdown.errors import RunError, cannot_write
 from breakdown.launch import environments, sampling
 from breakdown.launch.plan import ProcessPlan, RunPlan
 from breakdown.model.identity import Role
@@ -48,7 +48,7 @@ def write_specs(specs: Mapping[Path, Mapping[str, Any]]) -> None:
             with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
                 json.dump(content, file)
         except OSError as error:
-            raise RunError(f"cannot write {path}: {error.strerror}. Free some space, or change --output.") from error
+            raise RunError(cannot_write(path, error)) from error
 
 
 def remove_specs(raw_dir: Path) -> None:
@@ -82,31 +82,31 @@ def prepare(
     ports = dict(zip(nodes, free, strict=True))
     rendezvous = f"{cell.transport}://{HOST}:{scheduler_port}" if needs_rendezvous else ""
     shared = {
-        "cell": asdict(cell),
+        "cell": vars(cell),
         "workload_options": workloads.complete(cell.workload, cell.workload_options),
         "run": run,
         "rendezvous": rendezvous,
         "token": secrets.token_hex(16),
     }
     sampled = sample_rate_hz is not None and cell.record
+    traces, logs = folder.raw_dir(run), folder.log_dir(run)
     processes = []
     specs: dict[Path, Mapping[str, Any]] = {}
     for one in placement.places:
-        path = folder.raw_dir(run) / f"{one.node}.json"
-        trace = folder.raw_file(run, one.node)
+        path = traces / f"{one.node}.json"
         specs[path] = {
             **shared,
             "role": one.node.role.label,
             "rank": one.node.rank,
             "threads": one.threads,
-            "trace": str(trace),
+            "trace": str(folder.raw_file(run, one.node)),
         }
         start = Start(
             cell=cell,
             run=run,
             node=one.node,
             spec=path,
-            traces=folder.raw_dir(run),
+            traces=traces,
             host=HOST,
             scheduler_port=scheduler_port if needs_rendezvous else 0,
             port=ports[one.node],
@@ -116,7 +116,7 @@ def prepare(
         )
         command = implementation.command(start)
         env = {**_environment(one), **command.env, **({sampling.VARIABLE: "1"} if sampled else {})}
-        log = folder.log_dir(run) / f"{one.node}.log"
+        log = logs / f"{one.node}.log"
         processes.append(ProcessPlan(one.node, command.argv, env, one.cores, log, command.serves))
     notes = (*placement.notes, *_sampling_notes(cell, sample_rate_hz))
     plan = RunPlan(cell_id, run, tuple(processes), cell.timeout_s, notes)

@@ -1,42 +1,47 @@
-"""Records a user's own command, and saves it as an experiment of one cell."""
+"""Records a user's own command, and saves it as an experiment of one cell.
+
+It is noted as not ended before it starts, and saved when its traces are collected, which `runner.left` does later should
+this process be killed meanwhile.
+"""
 
 from __future__ import annotations
 
 import os
 import shlex
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from breakdown.backends import serving
+from breakdown.backends import injection, serving
 from breakdown.backends.registry import tracer
 from breakdown.clock.clocks import now_ns
-from breakdown.errors import RunError, TraceError, UsageError
-from breakdown.launch import sampling
-from breakdown.model.schema import FORMAT_VERSION
-from breakdown.runner import machine, second_sight
-from breakdown.runner.follow import follow, inheritors
+from breakdown.errors import CommandError, RunError, TraceError, UsageError, reason, remedy
+from breakdown.launch import sampling, signals
+from breakdown.launch.outcome import how, signal_name
+from breakdown.runner import disk, endings, second_sight
+from breakdown.runner.command import CELL, begun, no_step, save
+from breakdown.runner.follow import Eyes, Followed, follow, inheritors
 from breakdown.runner.plan import home_of
-from breakdown.store.collect import collect
 from breakdown.store.folder import CellFolder, ExperimentFolder
-from breakdown.store.tables import Tables, load
-
-CELL = "command"
-"""The name of the one cell's folder."""
+from breakdown.store.lock import is_empty
+from breakdown.store.tables import Tables
 
 _MARK = "BREAKDOWN_TRACE_DIR"
-_REMEDY = "Mark the steps yourself: from breakdown.record.marker import step, and call step() at the end of each."
 
 
 @dataclass(frozen=True)
 class Traced:
-    """What became of the command. `problem`: None where it ended with 0."""
+    """What became of the command. `problem`: None where it ended with 0. `exit_code`: as a shell would give it."""
 
     output: Path
     steps: int
+    measured_steps: int
     problem: str | None
+    exit_code: int
 
 
 def trace(
@@ -44,96 +49,116 @@ def trace(
     command: Sequence[str],
     output: Path,
     warmup_steps: int,
+    trace_every: int,
     say: Callable[[str], None],
     sample_rate_hz: int | None = None,
+    kept: Sequence[int] = (),
 ) -> Traced:
     """Runs the command, and keeps what was recorded, however it ended. `sample_rate_hz`: how often py-spy looks; None: not.
 
-    Raises `ConfigError` for an unknown framework, `EnvironmentMissingError` when its recorder is not built, `UsageError`
-    when the command cannot be started or the output is not empty, `RunError` when nothing was recorded.
+    `trace_every`: which steps are traced, see `injection`. `kept`: see `follow`. Raises `ConfigError` for an unknown
+    framework, `EnvironmentMissingError` when its recorder is not built, `UsageError` when the command cannot be started, the
+    output is not empty or the framework cannot leave steps out, `RunError` when nothing was recorded, which is a
+    `CommandError` where the command itself failed.
     """
-    how = tracer(framework)
+    how_traced = tracer(framework)
+    if trace_every > 1 and how_traced.all_steps:
+        raise UsageError(
+            f"--trace-every {trace_every}: with {framework} every step is traced: {how_traced.all_steps}. Leave it out."
+        )
     home = home_of(framework)
     if shutil.which(command[0]) is None:
         raise UsageError(f"cannot start {command[0]}: there is no such program. Give the command as in a shell, behind --.")
-    if output.exists() and any(output.iterdir()):
+    if output.exists() and not is_empty(output):
         raise UsageError(f"{output} is not empty. Choose another --output.")
     folder = ExperimentFolder(output)
     cell = folder.cell(CELL)
     traces = cell.raw_dir(0).absolute()
     traces.mkdir(parents=True)
-    env = {**os.environ, **how.variables(home, traces, warmup_steps)}
+    env = {**os.environ, **how_traced.variables(home, traces, warmup_steps), injection.EVERY_VARIABLE: str(trace_every)}
     folder.write({"name": output.name, "description": shlex.join(command), "cells": [CELL]})
     if sample_rate_hz is not None:
         env[sampling.VARIABLE] = "1"
-    entry: dict[str, Any] = {"run": 0, "status": "done", "error": None, "log": None, "wall_s": 0.0}
-    entry |= {"recorder_cost_ns_per_span": {}, "warnings": []}
+    entry = begun(cell, output.name, framework, command, warmup_steps, trace_every)
     begin = now_ns()
+    eyes = Eyes(partial(serving.serves, traces), partial(_node, traces))
     with second_sight.sampling(cell, entry, sample_rate_hz, lambda: inheritors(_MARK, env[_MARK])):
-        ended = follow(command, env, _MARK, say, lambda pid: serving.serves(traces, pid))
+        ended = follow(command, env, _MARK, say, eyes, kept)
         entry["wall_s"] = round((now_ns() - begin) / 1e9, 3)
-    serving.forget(traces)
-    problem = None
-    if ended.interrupted:
-        problem = "the command was interrupted"
-    elif ended.exit_code:
-        code = f"exit code {ended.exit_code}" if ended.exit_code > 0 else f"signal {-ended.exit_code}"
-        problem = f"the command ended with {code}"
-    entry["warnings"] += [problem] if problem else []
-    about = {
-        "format_version": FORMAT_VERSION,
-        "cell_id": CELL,
-        "experiment": output.name,
-        "machine": machine.describe(),
-        "versions": machine.versions(),
-        "commit": machine.commit(),
-        "cores": {},
-        "notes": [],
-        "runs": [entry],
-    }
-    _collect(framework, cell, entry, problem)
-    cell.write({**about, "label": f"{framework} command", "config": {}})
-    tables = load(cell.path)
-    cell.write({**about, **_told_by(framework, how.way, command, warmup_steps, tables)})
-    if not len(tables.steps):
-        raise RunError(f"no step was found: {how.steps}. {_REMEDY} What was recorded is in {cell.path}.")
-    return Traced(output, len(tables.steps), problem)
-
-
-def _collect(framework: str, cell: CellFolder, entry: dict[str, Any], problem: str | None) -> None:
+    problem, exit_code = _judged(ended)
     try:
-        report = collect(cell, 0)
+        with signals.noted() if ended.asked_by is not None else nullcontext():  # one more Ctrl-C loses nothing
+            return _saved(cell, entry, ended, problem, exit_code)
+    except KeyboardInterrupt:
+        raise RunError(f"interrupted while the traces were collected. They are kept: {_go_on(output)}") from None
+
+
+def _judged(ended: Followed) -> tuple[str | None, int]:
+    """What is to be said of the command's end, and the exit code that a shell would give."""
+    if ended.asked_by is not None:
+        by = "" if ended.asked_by == 2 else f" by {signal_name(ended.asked_by)}"
+        return f"the command was interrupted{by}", 128 + ended.asked_by
+    if ended.exit_code:
+        code = ended.exit_code
+        return f"the command {how(code)}", code if code > 0 else 128 - code
+    return None, 0
+
+
+def _saved(cell: CellFolder, entry: dict[str, Any], ended: Followed, problem: str | None, exit_code: int) -> Traced:
+    raw, output, framework = cell.raw_dir(entry["run"]), cell.path.parent, str(cell.read()["config"]["backend"])
+    recorded = endings.recorded_by(raw)
+    serving.forget(raw)
+    found: list[endings.RoleEnding] = []
+    missing: list[str] = []  # whose trace is not whole, in the words of who read it
+
+    def tell(tables: Tables) -> None:
+        missing.extend(text for text in entry["warnings"] if f"{raw}/" in text)
+        found.extend(endings.endings(ended.processes, ended.ended_here, recorded, tables, entry["run"]))
+        entry["processes"] = endings.saved(found)
+        entry["warnings"] += endings.sentences(found)
+
+    entry["warnings"] += [problem] if problem else []
+    entry["exit_code"] = exit_code
+    try:
+        tables = save(cell, entry, tell)
     except TraceError as error:
-        why = f"{problem}, and " if problem else ""
-        raise RunError(f"{why}nothing was recorded: no process of the command trained with {framework}.") from error
-    entry["warnings"] += report.warnings
-    entry["recorder_cost_ns_per_span"] = dict(report.recorder_cost_ns_per_span)
+        why = _nothing(framework, raw, output, error)
+        if problem is None:
+            raise RunError(why) from error
+        raise CommandError(f"{problem}, and {why}", exit_code) from error
+    if problem:
+        told = (f"\n  {text}." for text in endings.sentences(found))
+        problem = "".join((f"{problem}. What was recorded until then is in {output}.", *told))
+    if not len(tables.steps):
+        why = no_step(framework, cell, missing)
+        raise CommandError(f"{problem}\n{why}", exit_code) if problem else RunError(why)
+    return Traced(output, len(tables.steps), int((~tables.steps["warm_up"]).sum()), problem, exit_code)
 
 
-def _told_by(
-    framework: str, way: Mapping[str, str], command: Sequence[str], warmup_steps: int, tables: Tables
-) -> Mapping[str, Any]:
-    """Label and configuration, as far as the trace tells them; the fields of a cell that it does not tell are left out."""
-    nodes = [*tables.clock["runs"]["0"]["nodes"]]
-    workers, servers = (sum(node.startswith(role) for node in nodes) for role in ("worker-", "server-"))
-    noted = {name: value for notes in tables.notes.get("0", {}).values() for name, value in notes}
-    told = {name: found for name, default in way.items() if (found := str(noted.get(name, default)))}
-    program, samples = _program(command), tables.steps["samples"]
-    shape = [f"{servers}s{workers}w"] if servers else []
-    config = {
-        "backend": framework,
-        "workload": program,
-        "workers": max(workers, 1),
-        "servers": max(servers, 1),
-        **told,
-        "batch_size": int(samples.median()) if len(samples) else 0,
-        "warmup_steps": warmup_steps,
-        "command": shlex.join(command),
-    }
-    return {"label": f"{' '.join([framework, *shape, *told.values()])}, {program}", "config": config}
+def _nothing(framework: str, raw: Path, output: Path, error: TraceError) -> str:
+    """Why there is no result, though the command has run."""
+    if any(raw.glob("*.trace")):
+        return f"its traces cannot be collected: {error} They are kept in {raw}: {_go_on(output)}"
+    if not raw.is_dir():
+        return f"nothing was recorded: the folder for the traces, {raw}, is gone. The command must leave it alone."
+    stop = disk.shortage(raw, 1 << 20)
+    if stop is not None:
+        return f"nothing was recorded: {stop.why}. {stop.remedy}"
+    try:
+        (raw / ".try").touch()
+        (raw / ".try").unlink()
+    except OSError as problem:
+        return f"nothing was recorded: {raw} cannot be written to: {reason(problem)}. {remedy(problem)}"
+    with suppress(OSError):
+        raw.rmdir()
+    return f"nothing was recorded: no process of the command trained with {framework}."
 
 
-def _program(command: Sequence[str]) -> str:
-    """What the command is about: its first script, else its first word."""
-    scripts = (word for word in command if word.endswith((".py", ".sh")))
-    return Path(next(scripts, command[0])).name
+def _go_on(output: Path) -> str:
+    return f"`breakdown collect {shlex.quote(str(output))}` goes on with them."
+
+
+def _node(traces: Path, pid: int) -> str | None:
+    """The role of a process that records."""
+    found = endings.recorded_by(traces).get(pid)
+    return None if found is None else found.node

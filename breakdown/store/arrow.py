@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from breakdown.errors import TraceError
-from breakdown.model.schema import MESSAGE_COLUMNS, SAMPLE_COLUMNS, SPAN_COLUMNS, STEP_COLUMNS
+from breakdown.model.schema import ADDED_COLUMNS, MESSAGE_COLUMNS, SAMPLE_COLUMNS, SPAN_COLUMNS, STEP_COLUMNS
 from breakdown.store.files import replacing
 
 COLUMNS: Mapping[str, Mapping[str, str]] = {
@@ -71,39 +73,72 @@ def append(path: Path, name: str, new: pa.Table, run: int) -> None:
 
 
 def read(path: Path, name: str) -> pa.Table:
-    """The whole table. Raises `TraceError` when it is missing, broken, or lacks a column of the schema."""
+    """The whole table. Raises `TraceError` when it is missing, broken, or not of the schema."""
     try:
-        found = pq.read_table(path, memory_map=True)
+        with _opened(path, pa.memory_map) as file:
+            _must_be_whole(file, path)
+            return _of_schema(file.read(), path, name)
     except FileNotFoundError:
         raise TraceError(
-            f"{path.parent} has no {path.name}: no repetition of this cell was collected. Read its logs, and run it again."
+            f"{path.parent} has no {path.name}: no repetition of this cell was collected, or the file is gone. "
+            "Restore it; or read the cell's logs, and run it again."
         ) from None
-    except (OSError, pa.ArrowException) as error:
+    except _BROKEN as error:
         raise _broken(path, error) from error
-    return _of_schema(found, path, name)
 
 
-def _writer(path: Path, name: str) -> pq.ParquetWriter:
+@contextmanager
+def _writer(path: Path, name: str) -> Iterator[pq.ParquetWriter]:
     texts = [column for column, kind in COLUMNS[name].items() if kind == "text"]
     times = {column: "DELTA_BINARY_PACKED" for column in COLUMNS[name] if column.endswith("_ns")}
-    return pq.ParquetWriter(path, schema(name), compression="zstd", use_dictionary=texts, column_encoding=times)
+    options = {"compression": "zstd", "use_dictionary": texts, "column_encoding": times, "write_page_checksum": True}
+    with pa.OSFile(os.fsencode(path), "wb") as file, pq.ParquetWriter(file, schema(name), **options) as writer:
+        yield writer
 
 
 def _groups(path: Path, name: str) -> Iterator[pa.Table]:
     try:
-        with pq.ParquetFile(path) as file:
+        with _opened(path, pa.OSFile) as file:
+            _must_be_whole(file, path)
             for group in range(file.num_row_groups):
                 yield _of_schema(file.read_row_group(group), path, name)
-    except (OSError, pa.ArrowException) as error:
+    except _BROKEN as error:
         raise _broken(path, error) from error
 
 
+@contextmanager
+def _opened(path: Path, source: Callable[[bytes], Any]) -> Iterator[pq.ParquetFile]:
+    with source(os.fsencode(path)) as found, pq.ParquetFile(found, page_checksum_verification=True) as file:
+        yield file  # as text, a path would have to be UTF-8
+
+
+def _must_be_whole(file: pq.ParquetFile, path: Path) -> None:
+    """The rows are counted twice, in a file and in its groups: damage to one of them loses no row unseen."""
+    counted = sum(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))
+    if counted != file.metadata.num_rows:
+        raise TraceError(f"{path} tells of {file.metadata.num_rows} rows and has {counted}. {_REMEDY}")
+
+
 def _of_schema(found: pa.Table, path: Path, name: str) -> pa.Table:
+    for column in COLUMNS[name]:
+        if column in ADDED_COLUMNS and column not in found.column_names:
+            found = found.append_column(column, pa.nulls(found.num_rows, _TYPES[COLUMNS[name][column]]))
     missing = [column for column in COLUMNS[name] if column not in found.column_names]
     if missing:
-        raise TraceError(f"{path} has no column {', '.join(missing)}: another program wrote it. Measure again.")
-    return found.select(list(COLUMNS[name])).cast(schema(name)).unify_dictionaries()
+        raise TraceError(f"{path} has no column {', '.join(missing)}: another program wrote it. {_REMEDY}")
+    found = found.select(list(COLUMNS[name])).cast(schema(name)).unify_dictionaries()
+    found.validate(full=True)
+    for field in found.schema:
+        if not field.nullable and found[field.name].null_count:
+            raise TraceError(f"{path} has rows without {field.name}. {_REMEDY}")
+    return found
+
+
+_BROKEN = (OSError, ValueError, pa.ArrowException)
+"""What reading a damaged table raises."""
+
+_REMEDY = "Restore the file, or remove its folder and measure again."
 
 
 def _broken(path: Path, error: Exception) -> TraceError:
-    return TraceError(f"cannot read {path}: {error}. Restore the file, or remove its folder and measure again.")
+    return TraceError(f"cannot read {path}: {str(error).strip().rstrip('.') or type(error).__name__}. {_REMEDY}")

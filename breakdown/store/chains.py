@@ -1,6 +1,6 @@
 """Unfolds chains, spans that follow each other without a gap, into the rows of these spans.
 
-A chain is what the main thread of a worker did from one reading of its CPU clock to the next: one record, because each
+A chain is what the main thread of a worker did from one reading of its thread's time to the next: one record, because each
 record costs the training time.
 """
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from breakdown.model.identity import NO_REQUEST
 from breakdown.record.api import NOT_MEASURED
-from breakdown.record.layout import CHAIN_HEAD, CHAIN_LINK, COLUMNS, Kind, link_parts
+from breakdown.record.layout import CHAIN_HEAD, CHAIN_LINK, COLUMNS, USED, Kind, link_parts
 from breakdown.record.tracefile import Block
 from breakdown.store.decode import Ints
 
@@ -33,7 +33,7 @@ def spans(block: Block) -> Block:
         "end_ns": end_ns,
         "request_id": np.full_like(what, NO_REQUEST),
         "cause_id": np.full_like(what, NO_REQUEST),
-        "cpu_ns": _shares(head["cpu_ns"], end_ns - start_ns, chain),
+        **{name: _shares(head[name], end_ns - start_ns, chain) for name in USED},
     }
     rows = np.stack([columns[name] for name in COLUMNS[Kind.SPAN]], axis=1).astype("<i8")
     return Block(Kind.SPAN, block.thread, len(rows), memoryview(rows.tobytes()))
@@ -51,8 +51,8 @@ def _places(words: Ints) -> Ints:
     return np.array(places, dtype=np.int64)
 
 
-def _shares(cpu_ns: Ints, duration_ns: Ints, chain: Ints) -> Ints:
-    """The CPU time of each link: of its chain's in proportion to its duration, and never more than that."""
-    whole_ns = np.bincount(chain, weights=duration_ns, minlength=len(cpu_ns))
-    used = np.minimum(cpu_ns / np.maximum(whole_ns, 1), 1.0)[chain]
-    return np.where(cpu_ns[chain] == NOT_MEASURED, NOT_MEASURED, (duration_ns * used).astype(np.int64))
+def _shares(of_chain_ns: Ints, duration_ns: Ints, chain: Ints) -> Ints:
+    """Each link's part of its chain's time, in proportion to its duration, and never more than that."""
+    whole_ns = np.bincount(chain, weights=duration_ns, minlength=len(of_chain_ns))
+    share = np.minimum(of_chain_ns / np.maximum(whole_ns, 1), 1.0)[chain]
+    return np.where(of_chain_ns[chain] == NOT_MEASURED, NOT_MEASURED, (duration_ns * share).astype(np.int64))

@@ -9,11 +9,10 @@ from breakdown.clock.offset import SAME_KERNEL, Offset, Ping, estimate
 from breakdown.errors import TraceError
 from breakdown.model.identity import Node
 from breakdown.record.tracefile import TraceFile
+from breakdown.store.contents import OFFSET_FIELDS
 
 NOTE = "clock"
 """The trace note that carries pings: {"reference": node, "pings": [[sent_ns, remote_ns, received_ns], ...]}."""
-
-OFFSET_FIELDS = ("offset_ns", "bound_ns", "drift_ppb", "drift_bound_ppb", "at_ns", "until_ns")
 
 
 def clock_entry(traces: Sequence[tuple[Node, TraceFile]]) -> tuple[dict[str, Any], tuple[str, ...]]:

@@ -19,10 +19,11 @@ from breakdown.errors import TraceError
 from breakdown.model.identity import Node
 from breakdown.model.stages import STAGE_LABELS
 from breakdown.record.api import NOT_MEASURED
-from breakdown.record.layout import Kind
+from breakdown.record.layout import USED, Kind
 from breakdown.record.tracefile import TraceFile
 from breakdown.record.tracefile import read as read_trace
-from breakdown.store import arrow
+from breakdown.store import arrow, contents
+from breakdown.store.ahead import HANDS_OVER_NOTE, settled
 from breakdown.store.clocks import NOTE, clock_entry
 from breakdown.store.decode import NO_NAMES, Rows, Vocabulary, node_of_trace, rows
 from breakdown.store.files import read_json, write_json
@@ -68,20 +69,23 @@ def collect(folder: CellFolder, run: int) -> CollectReport:
         for node, own in traces.items()
         if any(trace.path in converted for trace in own)
     }
-    by_node = dict(resolve(by_node, vocabulary))
+    noted = {node: [note for trace in own for note in trace.notes] for node, own in traces.items()}
+    ahead_of_engine = {node for node, found in noted.items() if any(name == HANDS_OVER_NOTE for name, _ in found)}
+    with_ends, ahead_warnings = settled(resolve(by_node, vocabulary), ahead_of_engine, vocabulary)
+    by_node = dict(with_ends)
     decoded = {kind: [(node, found[kind]) for node, found in by_node.items()] for kind in _ROW_KINDS}
     messages, message_warnings = message_table(decoded[Kind.SENT], decoded[Kind.RECEIVED], run, vocabulary)
-    arrow.append(folder.table("messages"), "messages", messages, run)
-    arrow.append(folder.table("spans"), "spans", _span_table(decoded[Kind.SPAN], run, vocabulary), run)
-    arrow.append(folder.table("steps"), "steps", _step_table(decoded[Kind.STEP], run, vocabulary), run)
     clock, clock_warnings = clock_entry([(node, _clocked(own)) for node, own in traces.items()])
-    _add_run(folder.clock, run, clock)
-    noted = {node: [note for trace in own for note in trace.notes] for node, own in traces.items()}
+    _add_run(folder.clock, contents.Clock, run, clock)
     kept = {
         str(node): [list(note) for note in found if note[0] not in (NOTE, WARNING_NOTE, *TENSORFLOW_NOTES)]
         for node, found in noted.items()
     }
-    _add_run(folder.notes, run, {node: found for node, found in kept.items() if found})
+    _add_run(folder.notes, contents.Notes, run, {node: found for node, found in kept.items() if found})
+    # behind these two: whoever reads meanwhile finds no row of which they do not know
+    arrow.append(folder.table("messages"), "messages", messages, run)
+    arrow.append(folder.table("spans"), "spans", _span_table(decoded[Kind.SPAN], run, vocabulary), run)
+    arrow.append(folder.table("steps"), "steps", _step_table(decoded[Kind.STEP], run, vocabulary), run)
     for node, own in traces.items():
         warnings += [warning for trace in own for warning in trace.warnings]
         warnings += [f"{node}: {value}" for name, value in noted[node] if name == WARNING_NOTE]
@@ -95,7 +99,7 @@ def collect(folder: CellFolder, run: int) -> CollectReport:
         folder.raw_dir(run).rmdir()
         folder.raw_dir(run).parent.rmdir()
     costs = {str(node): _cost_ns_per_span(own) for node, own in traces.items()}
-    return CollectReport((*warnings, *message_warnings, *clock_warnings), costs)
+    return CollectReport((*warnings, *ahead_warnings, *message_warnings, *clock_warnings), costs)
 
 
 _ROW_KINDS = (Kind.SPAN, Kind.SENT, Kind.RECEIVED, Kind.STEP)
@@ -152,7 +156,7 @@ def _span_table(parts: Sequence[tuple[Node, Rows]], run: int, vocabulary: Vocabu
                     "stage": vocabulary.column(stages[values["stage"]]),
                     "op": vocabulary.column(values["op"]),
                     "key": vocabulary.column(values["key"]),
-                    "cpu_ns": arrow.nullable(values["cpu_ns"], values["cpu_ns"] == NOT_MEASURED),
+                    **{name: arrow.nullable(values[name], values[name] == NOT_MEASURED) for name in USED},
                 },
             )
         )
@@ -188,7 +192,7 @@ def _place(node: Node, found: Rows, run: int, vocabulary: Vocabulary) -> dict[st
     }
 
 
-def _add_run(path: Path, run: int, entry: dict[str, Any]) -> None:
+def _add_run(path: Path, content: Any, run: int, entry: dict[str, Any]) -> None:
     """Sets one run's entry of a JSON file that has one a run."""
-    entries = read_json(path, "a saved cell") if path.exists() else {"runs": {}}
+    entries = read_json(path, content) if path.exists() else {"runs": {}}
     write_json(path, {"runs": {**entries["runs"], str(run): entry}})

@@ -1,4 +1,5 @@
 """Where the files of a result lie: `results/<experiment>/<cell-id>/`. Every other module asks here for a path.
+What stands in the JSON files is told in `store.contents`, what in the tables in `model.schema`.
 
 experiment.json              name, description, cells in the order of the matrix
 <cell-id>/cell.json          format_version, configuration, machine, versions, runs
@@ -20,12 +21,15 @@ from typing import Any
 
 from breakdown.errors import UsageError
 from breakdown.model.identity import Node
-from breakdown.store.files import read_json, write_json
+from breakdown.store import contents
+from breakdown.store.files import checked, parse_json, read_json, write_json
 from breakdown.store.version import current
 
 TABLES = ("spans", "messages", "steps")
 SAMPLES = "samples"
 """A table that is there only where roles were sampled."""
+
+_EXAMPLE = "Give a folder like results/quickstart"
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,10 @@ class CellFolder:
 
         Raises `UsageError` when this is no saved cell, `TraceError` when the file is broken or newer than this program.
         """
-        return current(self.path, read_json(self.path / "cell.json", "a saved cell"))
+        path = self.path / "cell.json"
+        if not self.exists():
+            raise UsageError(f"{self.path} is not a saved cell: it has no cell.json. {_EXAMPLE}/<cell>.")
+        return checked(path, current(self.path, parse_json(path)), contents.Cell)
 
     def write(self, cell: Mapping[str, Any]) -> None:
         """Replaces cell.json at once. Raises `TraceError` when it cannot be written."""
@@ -82,11 +89,17 @@ class ExperimentFolder:
 
     def read(self) -> dict[str, Any]:
         """The content of experiment.json. Raises `UsageError` when this is no experiment, `TraceError` when it is broken."""
-        return read_json(self.path / "experiment.json", "a saved experiment")
+        path = self.path / "experiment.json"
+        if not self.exists():
+            raise UsageError(f"{self.path} is not a saved experiment: it has no experiment.json. {_EXAMPLE}.")
+        return read_json(path, contents.Experiment)
 
     def write(self, experiment: Mapping[str, Any]) -> None:
         """Replaces experiment.json at once. Raises `TraceError` when it cannot be written."""
         write_json(self.path / "experiment.json", experiment)
+
+    def exists(self) -> bool:
+        return (self.path / "experiment.json").is_file()
 
     def cell(self, cell_id: str) -> CellFolder:
         return CellFolder(self.path / cell_id)
@@ -98,3 +111,25 @@ class ExperimentFolder:
                 f"there is no folder {self.path}. Give one that `breakdown run` wrote, like results/quickstart."
             )
         return [CellFolder(file.parent) for file in sorted(self.path.glob("*/cell.json"))]
+
+
+def listed(experiment: ExperimentFolder) -> tuple[tuple[CellFolder, ...], tuple[str, ...]]:
+    """The saved cells in the order of the matrix, those that it does not name last; and a line for each that is gone.
+
+    Gone is a cell that experiment.json names, and a folder with measurements, which have no cell.json.
+    """
+    names = experiment.read()["cells"]
+    order = {name: place for place, name in reversed([*enumerate(names)])}
+    found = sorted(experiment.cells(), key=lambda cell: order.get(cell.path.name, len(order)))
+    there = {cell.path.name for cell in found}
+    strays = {path.parent.name for path in experiment.path.glob("*/*.parquet")} | {
+        path.parent.name for path in experiment.path.glob("*/raw")
+    }
+    lost = [name for name in (*order, *sorted(strays - {*order})) if name not in there]
+    gone = (
+        f"{name}: {experiment.path / name} has no cell.json. Restore it, or remove the folder and measure again."
+        if (experiment.path / name).is_dir()
+        else f"{name}: {experiment.path} has no folder {name}. Restore it, or measure again."
+        for name in lost
+    )
+    return tuple(found), tuple(gone)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from breakdown.model.stages import REQUEST_OPS
 from breakdown.record.api import NOT_MEASURED
-from breakdown.record.layout import Kind
+from breakdown.record.layout import USED, Kind
 from breakdown.record.tracefile import TraceFile
 from breakdown.store.decode import Ints, Rows, Vocabulary
 
@@ -44,7 +44,7 @@ def join(traces: Sequence[TraceFile], rows: Sequence[ByKind], vocabulary: Vocabu
 
 
 def cut(spans: Rows, inner: Mapping[int, tuple[Ints, Ints]], vocabulary: Vocabulary) -> Rows:
-    """Spans without the stretches of `inner` (by thread: starts and ends, sorted). The CPU time of a cut one is unknown."""
+    """Spans without the stretches of `inner` (by thread: starts and ends, sorted). Of a cut one, `USED` is unknown."""
     request_ops = set(vocabulary.codes(REQUEST_OPS).tolist())
     columns = spans.columns
     pieces: list[tuple[int, int, int]] = []  # row, start, end
@@ -65,7 +65,8 @@ def cut(spans: Rows, inner: Mapping[int, tuple[Ints, Ints]], vocabulary: Vocabul
     source, start_ns, end_ns = np.array(pieces, dtype=np.int64).reshape(-1, 3).T
     kept = {name: values[source] for name, values in columns.items()}
     whole = (start_ns == kept["start_ns"]) & (end_ns == kept["end_ns"])
-    kept |= {"start_ns": start_ns, "end_ns": end_ns, "cpu_ns": np.where(whole, kept["cpu_ns"], NOT_MEASURED)}
+    kept |= {name: np.where(whole, kept[name], NOT_MEASURED) for name in USED}
+    kept |= {"start_ns": start_ns, "end_ns": end_ns}
     return Rows(kept, len(source), spans.left_out)
 
 

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from breakdown.model.identity import NO_REQUEST, OPERATION, Node, Role, operation_id
 from breakdown.model.stages import Op, Stage
 from breakdown.record.api import NOT_MEASURED
-from breakdown.record.layout import Kind
+from breakdown.record.layout import USED, Kind
 from breakdown.store.decode import MAIN_THREAD, Ints, Rows, Vocabulary
 from breakdown.store.join import ByKind, cut
 from breakdown.store.messages import NO_STEP
@@ -94,7 +94,7 @@ def _completed(spans: Rows, vocabulary: Vocabulary) -> Rows:
         "start_ns": np.minimum(columns["end_ns"][last], end_ns),  # the answer may come before the sending has returned
         "end_ns": end_ns,
         "cause_id": columns["request_id"][done],
-        "cpu_ns": np.full(len(done), NOT_MEASURED),
+        **{name: np.full(len(done), NOT_MEASURED) for name in USED},
     }
     return _joined(spans, Rows(added, len(done), 0))
 

@@ -78,7 +78,8 @@ def _served(row: Mapping[str, Ints], name: Callable[[str], int]) -> Iterator[tup
     yield Kind.SPAN, work
     done = {column: values[push["updated_ns"] != NOT_MEASURED] for column, values in push.items()}
     update = _state(done, Stage.AGGREGATE, name(Op.UPDATE), "end_ns", "updated_ns")[1]
-    yield Kind.SPAN, {**update, "size_bytes": done["work_bytes"], "cpu_ns": done["update_cpu_ns"]}
+    used = {"cpu_ns": done["update_cpu_ns"], "runnable_ns": done["update_runnable_ns"]}
+    yield Kind.SPAN, {**update, "size_bytes": done["work_bytes"], **used}
 
 
 def _arrival(row: Mapping[str, Ints], first: str) -> dict[str, Ints]:
@@ -125,4 +126,5 @@ def _state(row: Mapping[str, Ints], stage: Stage, op: int, start: str, end: str)
         "end_ns": row[end],
         "cause_id": NO_REQUEST,
         "cpu_ns": NOT_MEASURED,
+        "runnable_ns": NOT_MEASURED,
     }

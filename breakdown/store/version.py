@@ -12,8 +12,14 @@ from breakdown.model.schema import FORMAT_VERSION
 Migration = Callable[[Path, dict[str, Any]], dict[str, Any]]
 """Brings a cell's files from one version to the next: (folder, content of cell.json) -> new content of cell.json."""
 
-MIGRATIONS: Mapping[int, Migration] = {}
-"""From version -> the migration to the version after it. Version 1 is the first, so there is none yet."""
+
+def _as_it_is(folder: Path, cell: dict[str, Any]) -> dict[str, Any]:
+    """From 1 to 2: a column was added, which `store.arrow` reads as null where it is not there."""
+    return cell
+
+
+MIGRATIONS: Mapping[int, Migration] = {1: _as_it_is}
+"""From version -> the migration to the version after it."""
 
 
 def current(

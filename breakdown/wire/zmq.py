@@ -8,7 +8,7 @@ only the identity that proved the token on it. A header and each view of a paylo
 - The library hands over whole messages. So `first_byte_ns` is when the whole message was there, and a frame that its sender
   did not finish never shows. A payload is copied into the sink's memory; without a sink it stays in the library's.
 - At most `QUEUED_FRAMES` frames wait at either end of a direction, which bounds a sender's lead on a slow receiver.
-- ZeroMQ reconnects and hides a dead peer: here reconnecting is off, and the sockets' monitors report the loss.
+- ZeroMQ reconnects and hides a dead peer: here a line does not live to do so, and the sockets' monitors report the loss.
 - `pyzmq` keeps one thread of its own in a process that ever sent without copying.
 """
 
@@ -245,8 +245,8 @@ class ZmqTransport(Transport):
             acceptance, ports = _prove(door, token, wanted, deadline)
         lines: list[Line] = []
         try:
-            for port in ports:
-                lines.append(line := Line(zmq.DEALER, numeric.host))
+            for port, reads in zip(ports, (False, True), strict=True):
+                lines.append(line := Line(zmq.DEALER, numeric.host, reads))
                 dial(line.socket, numeric.with_port(port))
                 line.send([acceptance])
             for line in lines:

@@ -21,6 +21,10 @@ COPY_BELOW_BYTES = 1 << 16  # smaller parts are copied: the book-keeping of a ze
 LINGER_MS = 500  # how long `close` lets the library send what it still holds
 _CHECK_S = 0.2  # how often a send that waits for its memory looks whether the connection was closed
 _MONITOR_EVENT = struct.Struct("=Hi")
+_LATER_MS = 1 << 30
+"""Reconnecting, put off for days. To a DEALER that shall not reconnect (-1), the library drops what has arrived and is not
+read yet as soon as its peer leaves: the last frames before a goodbye, and the goodbye."""
+
 _ANY, _NONE = -1, -2  # in place of a descriptor
 
 
@@ -65,7 +69,8 @@ class Line:
     ROUTER can be connected to by strangers, too, and their coming and going means nothing.
     """
 
-    def __init__(self, kind: int, host: str) -> None:
+    def __init__(self, kind: int, host: str, reads: bool = False) -> None:
+        """`reads`: the peer's frames come by this line."""
         self._context = contexts.acquire()
         self.socket: zmq.Socket[bytes] = self._context.socket(kind)
         self.socket.set_hwm(QUEUED_FRAMES)
@@ -76,7 +81,7 @@ class Line:
         if kind == zmq.ROUTER:
             self.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         else:
-            self.socket.setsockopt(zmq.RECONNECT_IVL, -1)
+            self.socket.setsockopt(zmq.RECONNECT_IVL, _LATER_MS if reads else -1)
         self.socket.copy_threshold = COPY_BELOW_BYTES
         self._monitor = self.socket.get_monitor_socket(zmq.Event.DISCONNECTED)
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from breakdown.errors import ConfigError, unknown_name
+from breakdown.errors import FieldError, unknown_name
 
 OptionValue = int | float | str | bool
 Number = int | float
@@ -21,16 +21,23 @@ class Option:
     minimum: Number = 1
     choices: tuple[Number, ...] = ()  # empty: any value from `minimum` on
 
+    @property
+    def field(self) -> str:
+        """The key of the cell that sets it."""
+        return f"workload_options.{self.name}"
+
     def check(self, value: OptionValue, where: str) -> Number:
-        """The value as a number of the option's kind. Raises `ConfigError` when it cannot be one."""
+        """The value as a number of the option's kind. Raises `FieldError` when it cannot be one."""
         kind = "a whole number" if isinstance(self.default, int) else "a number"
         if isinstance(value, bool | str) or (isinstance(value, float) and isinstance(self.default, int)):
-            raise ConfigError(f"{where}: option '{self.name}' must be {kind}, not {value!r}. Default: {self.default}.")
+            raise FieldError(
+                self.field, f"{where}: option '{self.name}' must be {kind}, not {value!r}. Default: {self.default}."
+            )
         if self.choices and value not in self.choices:
             known = ", ".join(str(choice) for choice in self.choices)
-            raise ConfigError(f"{where}: option '{self.name}' is {value}. Possible: {known}.")
+            raise FieldError(self.field, f"{where}: option '{self.name}' is {value}. Possible: {known}.")
         if not value >= self.minimum:
-            raise ConfigError(f"{where}: option '{self.name}' is {value}. It must be {self.minimum} or more.")
+            raise FieldError(self.field, f"{where}: option '{self.name}' is {value}. It must be {self.minimum} or more.")
         return type(self.default)(value)
 
 
@@ -100,15 +107,15 @@ def find(name: str) -> WorkloadName:
     for workload in WORKLOADS:
         if workload.name == name:
             return workload
-    raise unknown_name("workload", name, [workload.name for workload in WORKLOADS])
+    raise FieldError("workload", str(unknown_name("workload", name, [workload.name for workload in WORKLOADS])))
 
 
 def complete(name: str, options: Mapping[str, OptionValue]) -> dict[str, Number]:
-    """All options of workload `name`, those that are not given at their defaults. Raises `ConfigError` for a wrong one."""
+    """All options of workload `name`, those that are not given at their defaults. Raises `FieldError` for a wrong one."""
     workload = find(name)
     where = f"workload '{name}'"
     known = {option.name: option for option in workload.options}
     for given in options:
         if given not in known:
-            raise unknown_name("option", given, known, where)
+            raise FieldError(f"workload_options.{given}", str(unknown_name("option", given, known, where)))
     return {key: option.check(options[key], where) if key in options else option.default for key, option in known.items()}

@@ -97,7 +97,7 @@ class Cluster:
 
     def _compute(self, worker: Node, stage: Stage, op: str, step: int, start: int, key: str) -> int:
         end = start + self.draw(op)
-        self.golden.main(worker, stage, op, start, end, key, step, cpu=(end - start) * 3 // 4)
+        self.golden.main(worker, stage, op, start, end, key, step, cpu=(end - start) * 3 // 4, runnable=(end - start) // 8)
         return end
 
     def _ask(self, worker: Node) -> int:

@@ -37,9 +37,10 @@ class Golden:
     run: int = 0
 
     def main(
-        self, worker: Node, stage: Stage, op: str, start: int, end: int, key: str = "", step: int = 0, cpu: int | None = None
-    ) -> None:
-        self.spans.append(Span(self.run, worker, "main", step, stage, op, start, end, key, cpu_ns=cpu))
+        self, worker: Node, stage: Stage, op: str, start: int, end: int, key: str = "", step: int = 0,
+        cpu: int | None = None, runnable: int | None = None,
+    ) -> None:  # fmt: skip
+        self.spans.append(Span(self.run, worker, "main", step, stage, op, start, end, key, cpu_ns=cpu, runnable_ns=runnable))
 
     def block(self, worker: Node, start: int, end: int, pull: int, key: str, step: int = 0) -> None:
         self.spans.append(Span(self.run, worker, "main", step, Stage.WAIT, Op.BLOCK, start, end, key, cause_id=pull))
@@ -79,7 +80,7 @@ class Golden:
     def tables(self) -> Tables:
         spans = [
             (s.run, s.node.role.label, s.node.rank, s.thread, s.step, s.stage.label, s.op, s.key, s.size_bytes, s.start_ns,
-             s.end_ns, s.cpu_ns, s.request_id, s.cause_id)
+             s.end_ns, s.cpu_ns, s.runnable_ns, s.request_id, s.cause_id)
             for s in self.spans
         ]  # fmt: skip
         messages = [

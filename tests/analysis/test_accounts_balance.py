@@ -6,6 +6,7 @@ import random
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from cluster import Cluster
 from golden import W0, Golden
 from hypothesis import HealthCheck, given, settings
@@ -60,6 +61,7 @@ def damaged(tables: Tables, seed: int) -> Tables:
 def check_account(tables: Tables) -> None:
     segments = walk(tables)
     assert (segments["end_ns"] > segments["start_ns"]).all()
+    assert (segments["behind"].notna() == (segments["op"] == Op.QUEUE)).all()
     by_step = dict(iter(segments.groupby(["run", "worker", "step"], sort=False)))
     for step in tables.steps[~tables.steps["warm_up"]].itertuples():
         if step.end_ns == step.start_ns:
@@ -72,11 +74,14 @@ def check_account(tables: Tables) -> None:
     assert sum(time.exposed_ns for time in finding.stages) == finding.step_ns
     assert sum(key.exposed_ns for key in finding.keys) == finding.step_ns
     for time in finding.stages:
-        assert min(time.exposed_ns, time.hidden_ns, time.contention_ns) >= 0
-        assert time.contention_ns <= time.exposed_ns
+        assert min(time.exposed_ns, time.hidden_ns, time.contention_ns or 0, time.blocked_ns or 0) >= 0
+        assert (time.contention_ns is None) == (time.blocked_ns is None)
+        assert (time.contention_ns or 0) + (time.blocked_ns or 0) <= time.exposed_ns + 1  # two roundings
         assert time.exposed_ns + time.hidden_ns <= finding.step_ns + 1  # two roundings
         assert sum(time.by_op_ns.values()) == time.exposed_ns
         assert sum(key.exposed_ns for key in finding.keys if key.stage == time.stage) == time.exposed_ns
+        assert sum(queued.ns for queued in time.queued) == time.by_op_ns.get(Op.QUEUE, 0)
+        assert all(queued.op not in ("", Op.QUEUE, Op.HOLD) for queued in time.queued)
     assert sum(finding.stages[Stage.WAIT].by_cause_ns.values()) <= finding.stages[Stage.WAIT].exposed_ns
 
 
@@ -154,3 +159,15 @@ def test_a_waterfall_of_equal_cells_is_flat() -> None:
 def test_a_waterfall_names_slower_compute() -> None:
     fall = waterfall(single(100), single(130))
     assert {bar.stage: bar.delta_ns for bar in fall.bars if bar.delta_ns} == {Stage.COMPUTE: 30}
+
+
+@pytest.mark.parametrize(("behind_ns", "said"), [(0, 0), (150, 0), (250, 1)])
+def test_work_that_goes_on_long_behind_the_steps_is_said(behind_ns: int, said: int) -> None:
+    golden = Golden(cell={"cell_id": "one", "label": "one", "config": {"backend": "single"}})
+    for step in range(3):
+        golden.main(W0, Stage.COMPUTE, Op.FORWARD, 100 * step, 100 * (step + 1), step=step)
+        golden.step(W0, 100 * step, 100 * (step + 1), step)
+    golden.of(W0, "engine", Stage.COMPUTE, "dot", 200, 300 + behind_ns, request=1, key="", step=2)
+    warnings = account(golden.tables()).finding.warnings
+    assert len(warnings) == said
+    assert all("the steps of worker-0 add up to 0.000 s, but" in warning for warning in warnings)

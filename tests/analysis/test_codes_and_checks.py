@@ -76,7 +76,7 @@ def test_segments_that_tile_a_step_are_none() -> None:
 
 def test_stages_that_do_not_add_up_are_a_fault() -> None:
     zero = np.zeros(1, dtype=np.int64)
-    path = Path(steps(0, 10), zero, zero, zero + 9, zero, zero, zero, zero, zero - 1, zero)
+    path = Path(steps(0, 10), zero, zero, zero + 9, zero, zero, zero, zero, zero - 1, zero - 1, *[zero] * 3)
     with pytest.raises(TraceError, match="stages of a step do not add up"):
         totals(path, path.steps)
 

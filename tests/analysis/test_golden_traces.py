@@ -9,6 +9,8 @@ from golden import S0, W0, W1, Golden, ask
 
 from breakdown.analysis.account import account
 from breakdown.analysis.critical_path import walk
+from breakdown.analysis.findings import Queued
+from breakdown.model.records import Direction, Span, Verb
 from breakdown.model.stages import Op, Stage
 
 INPUT, COMPUTE, SERIALIZE, AGGREGATE, PULL, WAIT = (
@@ -18,12 +20,12 @@ SEND, RECV, HANDLE, REPLY0 = "send-server-0", "recv-server-0", "handle-0", "send
 
 
 def path_of(golden: Golden, worker: int = 0) -> list[tuple[object, ...]]:
-    """The worker's segments as short tuples; the cause is added where there is one."""
+    """The worker's segments as short tuples; the cause, and what a queue stood behind, are added where there is one."""
     frame = walk(golden.tables())
     found = []
     for row in frame[frame["worker"] == worker].itertuples():
-        cause = (row.cause,) if isinstance(row.cause, str) else ()
-        found.append((row.start_ns, row.end_ns, row.stage, row.op, row.place, row.key, *cause))
+        reasons = [reason for reason in (row.cause, row.behind) if isinstance(reason, str)]
+        found.append((row.start_ns, row.end_ns, row.stage, row.op, row.place, row.key, *reasons))
     return found
 
 
@@ -256,12 +258,38 @@ def test_a_queue_at_the_server_is_work_for_another_worker_and_async_holds_nothin
         (0, 20, "compute", "backward", "worker-0", "k"),
         (20, 30, "push", "wire", "worker-0", "k"),
         (30, 32, "pull", "wire", "worker-0", "k"),
-        (32, 40, "aggregate", "queue", "server-0", "i"),  # the handler works for worker 1, on these keys
-        (40, 50, "aggregate", "queue", "server-0", "j"),
+        (32, 40, "aggregate", "queue", "server-0", "i", "sum"),  # the handler works for worker 1, on these keys
+        (40, 50, "aggregate", "queue", "server-0", "j", "update"),
         (50, 51, "aggregate", "handover", "server-0", "k"),
         (51, 55, "aggregate", "sum", "server-0", "k"),
         (55, 57, "aggregate", "update", "server-0", "k"),
         (57, 66, "pull", "wire", "server-0", "k"),
+    ]
+
+
+def test_what_requests_queued_behind_is_told_by_operation_and_key() -> None:
+    aggregate = account(busy_server().tables()).finding.stages[Stage.AGGREGATE]
+    assert aggregate.by_op_ns["queue"] == 18
+    assert aggregate.queued == (Queued("update", "j", S0, 10), Queued("sum", "i", S0, 8))
+
+
+def test_a_handler_that_slept_for_a_request_stands_for_what_others_did_for_it() -> None:
+    """As `busy_server`, but from 30 on the handler sleeps: the engine sums and updates for worker 1 until 50."""
+    golden = busy_server()
+    golden.spans = [s for s in golden.spans if s.key not in ("i", "j")]
+    push = ask(W1, 1)
+    golden.of(S0, HANDLE, AGGREGATE, "handle", 28, 31, push, "i")
+    golden.spans.append(Span(0, S0, HANDLE, -1, AGGREGATE, "await", 31, 49, "i", cause_id=push))
+    golden.of(S0, "engine", AGGREGATE, Op.SUM, 33, 38, push, "i")
+    golden.of(S0, "engine", AGGREGATE, Op.UPDATE, 38, 47, push, "i")
+    golden.of(S0, HANDLE, SERIALIZE, Op.ENCODE, 49, 50, push, "i")
+    assert path_of(golden)[3:9] == [
+        (32, 33, "aggregate", "queue", "server-0", "i", "await"),  # the engine is woken
+        (33, 38, "aggregate", "queue", "server-0", "i", "sum"),
+        (38, 47, "aggregate", "queue", "server-0", "i", "update"),
+        (47, 49, "aggregate", "queue", "server-0", "i", "await"),
+        (49, 50, "aggregate", "queue", "server-0", "i", "encode"),
+        (50, 51, "aggregate", "handover", "server-0", "k"),
     ]
 
 
@@ -272,6 +300,29 @@ def lose(golden: Golden, request: int, direction: int, half: str) -> Golden:
         replace(m, **fields) if (m.request_id, m.direction) == (request, direction) else m for m in golden.messages
     ]
     return golden
+
+
+@pytest.mark.parametrize("verb", [Verb.PULL, Verb.CONTROL])
+def test_a_message_of_no_stage_takes_nothing_from_those_that_it_holds_up(verb: Verb) -> None:
+    """Another one is sent ahead of the answer, by the same thread, and arrives just before it."""
+    golden = Golden()
+    golden.block(W0, 60, 200, one_round(golden, "a", 60), "a")
+    golden.message(verb, Direction.REPLY, W0, S0, ask(W0, 9), "b", (145, 148), (170, 178))
+    golden.step(W0, 60, 200)
+    of_another = [
+        (142, 145, "pull", "handover", "server-0", "a"),
+        (145, 148, "pull", "wire", "server-0", "b"),
+        (148, 150, "serialize", "encode", "server-0", "a"),
+        (150, 178, "pull", "wire", "server-0", "b"),
+        (178, 180, "pull", "wire", "server-0", "a"),
+    ]
+    own = [
+        (142, 148, "pull", "handover", "server-0", "a"),
+        (148, 150, "serialize", "encode", "server-0", "a"),
+        (150, 180, "pull", "wire", "server-0", "a"),
+    ]
+    told = [segment for segment in path_of(golden) if segment[0] in range(142, 180)]
+    assert told == (own if verb is Verb.CONTROL else of_another)
 
 
 def test_a_lost_receiving_half_leaves_its_own_time_unexplained() -> None:
@@ -371,10 +422,32 @@ def test_warm_up_and_failed_repetitions_are_left_out() -> None:
     assert list(zip(frame["run"], frame["step"], strict=True)) == [(0, 1), (0, 2)]
 
 
-def test_contention_is_scaled_to_the_exposed_part_of_its_span() -> None:
-    # Contention: 60 ns of backward with 45 ns of CPU time, of which the step shows the last 40 ns: 15 * 40 / 60 = 10.
+def test_contention_and_blocked_time_are_scaled_to_the_exposed_part_of_their_span() -> None:
+    # 60 ns of backward: 39 of CPU time, 15 without a core, so 6 blocked. The step shows the last 40 of the 60.
     golden = Golden()
-    golden.main(W0, COMPUTE, Op.BACKWARD, 0, 60, "k", cpu=45)
+    golden.main(W0, COMPUTE, Op.BACKWARD, 0, 60, "k", cpu=39, runnable=15)
     golden.step(W0, 20, 60)
     compute = account(golden.tables()).finding.stages[Stage.COMPUTE]
-    assert (compute.exposed_ns, compute.contention_ns) == (40, 10)
+    assert (compute.exposed_ns, compute.contention_ns, compute.blocked_ns) == (40, 10, 4)
+
+
+def test_what_is_not_known_of_a_stage_is_no_zero() -> None:
+    # CPU time alone, as saved results of format 1 have it, does not tell a thread without a core from one that sleeps.
+    golden = Golden()
+    golden.main(W0, Stage.INPUT, Op.LOAD, 0, 10)
+    golden.main(W0, COMPUTE, Op.FORWARD, 10, 20, cpu=4)
+    golden.step(W0, 0, 20)
+    stages = account(golden.tables()).finding.stages
+    assert [(stages[stage].contention_ns, stages[stage].blocked_ns) for stage in (Stage.INPUT, COMPUTE)] == [
+        (None, None)
+    ] * 2
+    assert (stages[Stage.PUSH].contention_ns, stages[Stage.PUSH].blocked_ns) == (0, 0), "it takes no time, so none of that"
+
+
+def test_clocks_that_were_read_one_after_the_other_leave_no_time_below_zero() -> None:
+    golden = Golden()
+    golden.main(W0, COMPUTE, Op.FORWARD, 0, 10, cpu=8, runnable=3)
+    golden.main(W0, COMPUTE, Op.BACKWARD, 10, 20, cpu=0, runnable=12)
+    golden.step(W0, 0, 20)
+    compute = account(golden.tables()).finding.stages[Stage.COMPUTE]
+    assert (compute.contention_ns, compute.blocked_ns) == (13, 0)

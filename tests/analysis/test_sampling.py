@@ -64,6 +64,13 @@ SLEEPS = "pthread_cond_wait (libc.so.6);? (libc.so.6)"
          Role.WORKER, ASLEEP),
         ("? (?)", Role.WORKER, Activity(Stage.COMPUTE)),
         ("? (?)", Role.SERVER, UNKNOWN),
+        ("sgemm_kernel_PRESCOTT (libopenblas.so.0)", Role.WORKER, Activity(Stage.COMPUTE)),
+        ("? (libopenblas64_p-r0-742d56dc.3.20.so);dgemm_itcopy_HASWELL (libopenblas64_p-r0-742d56dc.3.20.so)", Role.WORKER,
+         Activity(Stage.COMPUTE)),
+        ("mkl_blas_avx512_sgemm_kernel_0 (libmkl_avx512.so.2)", Role.WORKER, Activity(Stage.COMPUTE)),
+        ("sgemm_kernel_SKYLAKEX (libmxnet.so)", Role.WORKER, Activity(Stage.COMPUTE)),
+        ("sgemm_kernel_PRESCOTT (libopenblas.so.0)", Role.SERVER, UNKNOWN),
+        ("gather (train.py);cblas_sgemm (libopenblas.so.0);sgemm_kernel_PRESCOTT (libopenblas.so.0)", Role.WORKER, UNKNOWN),
         ("gc_collect_main (libpython3.11.so.1.0)", Role.WORKER, UNKNOWN),
     ],
 )  # fmt: skip

@@ -81,6 +81,8 @@ def test_a_written_time_is_the_nearest_and_only_zero_reads_as_zero(ns: int) -> N
         (fmt.plain([1, 2]), "1, 2"),
         (fmt.words("batch_size"), "batch size"),
         (fmt.key_name(""), "(no key)"),
+        (fmt.operation_name("submit"), "(submit)"),
+        (fmt.operation_name("[dot,relu,dot]"), "(dot … dot, 3 operators)"),
     ],
 )
 def test_texts(written: str, text: str) -> None:

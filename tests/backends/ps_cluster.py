@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from support.ports import port
 from torch import Tensor
 
 from breakdown.backends.api import RoleContext
@@ -37,7 +37,7 @@ def run_threads(
 ) -> list[dict[str, Tensor]]:
     """Trains with all roles as threads; gives each worker's parameters. Raises the first error that a role ended with."""
     scheme = cell.transport
-    address = f"inproc://run-{next(_names)}" if scheme == "inproc" else f"{scheme}://127.0.0.1:{free_port()}"
+    address = f"inproc://run-{next(_names)}" if scheme == "inproc" else f"{scheme}://127.0.0.1:{port()}"
     models: dict[int, dict[str, Tensor]] = {}
     errors: list[BaseException] = []
 
@@ -88,16 +88,11 @@ def train_alone(cell: Cell) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in workload.model.named_parameters()}
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
-
-
 class Processes:
     """All roles of a cell as processes, each with its log and trace under `folder`. Use as a context manager."""
 
     def __init__(self, cell: Cell, folder: Path) -> None:
-        rendezvous = f"tcp://127.0.0.1:{free_port()}"
+        rendezvous = f"tcp://127.0.0.1:{port()}"
         self._folder = folder
         self._processes: dict[Node, subprocess.Popen[bytes]] = {}
         for node in TorchPsBackend().nodes(cell):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from breakdown.backends.api import RoleContext
-from breakdown.backends.instrument import CPU_INTERVAL_NS
+from breakdown.backends.instrument import TIME_INTERVAL_NS
 from breakdown.backends.loop import compute_threads, train
 from breakdown.config.cell import Cell
 from breakdown.errors import BreakdownError
@@ -31,7 +31,7 @@ from breakdown.store.requests import unfolded
 from breakdown.workloads.api import Workload
 from breakdown.workloads.data import Pool
 
-LONG_NS = 5 * CPU_INTERVAL_NS
+LONG_NS = 5 * TIME_INTERVAL_NS
 
 
 class Listener:
@@ -73,6 +73,7 @@ class Row:
     start_ns: int
     end_ns: int
     cpu_ns: int
+    runnable_ns: int
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,8 @@ def read(path: Path) -> Trace:
     assert not trace.warnings
     assert set(trace.threads.values()) == {"main"}
     spans = []
-    for _, (stage, op, key, step, size, start, end, _request, _cause, cpu) in trace.rows(Kind.SPAN):
-        spans.append(Row(Stage(stage).label, trace.names[op], trace.names[key], step, size, start, end, cpu))
+    for _, (stage, op, key, step, size, start, end, _request, _cause, cpu, runnable) in trace.rows(Kind.SPAN):
+        spans.append(Row(Stage(stage).label, trace.names[op], trace.names[key], step, size, start, end, cpu, runnable))
     return Trace(spans, [row for _, row in trace.rows(Kind.STEP)], dict(trace.notes))
 
 
@@ -212,7 +213,7 @@ def test_spans_tile_the_step_in_the_order_of_the_grammar(tmp_path: Path) -> None
         assert spans[-1].end_ns <= end
 
 
-def test_a_long_span_has_its_own_cpu_time(tmp_path: Path) -> None:
+def test_a_long_span_tells_what_became_of_its_own_time(tmp_path: Path) -> None:
     class Layer(nn.Module):
         def __init__(self, work: Callable[[], None]) -> None:
             super().__init__()
@@ -234,6 +235,8 @@ def test_a_long_span_has_its_own_cpu_time(tmp_path: Path) -> None:
         asleep, busy = trace.of(step)[1:3]
         assert (asleep.key, busy.key) == ("0.scale", "1.scale")
         assert asleep.cpu_ns < LONG_NS / 2 < LONG_NS * 0.99 < busy.cpu_ns
+        slept_ns = asleep.end_ns - asleep.start_ns - asleep.cpu_ns - asleep.runnable_ns
+        assert slept_ns > LONG_NS * 0.95  # the batch before it has its share, too
 
 
 def test_the_loss_of_each_step_is_recorded(tmp_path: Path) -> None:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from mxnet_home import mxnet_home
+from support.ports import port
+from support.unexplained import unexplained
 from traced_scripts import Ended, ended
 
 from breakdown.analysis.account import CellAccount, account
 from breakdown.model.stages import Op, Stage
 from breakdown.store.check import check
 
-STEPS, WARM_UP = 12, 3
+STEPS, WARM_UP, BATCH = 12, 3, 64
+SLEEP_NS = 20_000_000  # of an update of the script that has one
 MOST_UNEXPLAINED = 0.05
 TIMEOUT_S = 240
 
@@ -147,6 +150,122 @@ for number in range(12):
         time.sleep(60)
 """
 
+# One key, and an optimizer of the program's own that sleeps in the server.
+SLEEPY = """
+import time
+import mxnet as mx
+
+
+class Sleepy(mx.optimizer.SGD):
+    def update_multi_precision(self, *args):
+        time.sleep(0.02)
+        super().update_multi_precision(*args)
+"""
+SLEEPY_UPDATE = """
+import argparse
+import mxnet as mx
+from sleepy import Sleepy
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--kv-store")
+kv = mx.kv.create(parser.parse_args().kv_store)
+kv.init("weight", mx.nd.ones((600, 600)))
+kv.set_optimizer(Sleepy(learning_rate=0.1))
+gradient, value = mx.nd.ones((600, 600)), mx.nd.zeros((600, 600))
+for number in range(12):
+    kv.push("weight", gradient)
+    kv.pull("weight", out=value)
+    value.wait_to_read()
+"""
+
+# As apache/mxnet's cifar10_dist.py: nothing in the loop waits for a result, so the main thread runs ahead of the engine.
+AHEAD = """
+import argparse, time
+import mxnet as mx
+from mxnet import autograd, gluon
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--kv-store", default="local")
+args = parser.parse_args()
+net = gluon.nn.HybridSequential(prefix="net_")
+with net.name_scope():
+    for _ in range(3):
+        net.add(gluon.nn.Dense(1024, activation="relu", in_units=1024))
+net.initialize()
+net.hybridize()
+trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.001}, kvstore=mx.kv.create(args.kv_store))
+x = mx.nd.random.uniform(shape=(128, 1024))
+for number in range(15):
+    if number == 3:
+        mx.nd.waitall()
+        begin = time.monotonic_ns()
+    with autograd.record():
+        loss = (net(x) ** 2).mean(axis=1)
+    loss.backward()
+    trainer.step(128)
+mx.nd.waitall()
+print(f"trained in {time.monotonic_ns() - begin} ns\\n", end="", flush=True)
+"""
+
+# Batches by hand, in one of several ways, and a metric of the program's own.
+BY_HAND = """
+import argparse, time
+import mxnet as mx, numpy as np
+from mxnet import autograd, gluon
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--input")
+args = parser.parse_args()
+
+
+class Slow(mx.io.DataIter):
+    left = 12
+
+    def next(self):
+        self.left -= 1
+        if self.left < 0:
+            raise StopIteration
+        time.sleep(0.01)
+        return mx.io.DataBatch([mx.nd.ones((4, 16))], [mx.nd.ones((4,))])
+
+
+class Own(Slow):
+    def __next__(self):
+        return self.next()
+
+
+def called():
+    batches = Slow()
+    while batches.left:
+        yield batches.next().data[0]
+
+
+def made():
+    for _ in range(12):
+        time.sleep(0.01)
+        yield mx.nd.array(np.random.rand(4, 16))
+
+
+class Mean(mx.metric.EvalMetric):
+    def update(self, labels, preds):
+        time.sleep(0.002)
+        self.sum_metric += float(preds[0].asnumpy().mean())
+        self.num_inst += 1
+
+
+net = gluon.nn.Dense(8, in_units=16)
+net.initialize()
+trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.01})
+mean = Mean("mean")
+for x in {"own": (batch.data[0] for batch in Own(4)), "called": called(), "made": made()}[args.input]:
+    with autograd.record():
+        loss = net(x).sum(axis=1)
+    loss.backward()
+    trainer.step(4)
+    mean.update(None, [loss])
+mx.nd.waitall()
+"""
+
 LAUNCH = """
 export DMLC_NUM_SERVER=$SERVERS DMLC_NUM_WORKER=2 DMLC_NODE_HOST=127.0.0.1
 export DMLC_PS_ROOT_URI=127.0.0.1 DMLC_PS_ROOT_PORT=$PORT_OF_ROOT
@@ -156,7 +275,7 @@ DMLC_ROLE=worker $PY "$@" &
 DMLC_ROLE=worker $PY "$@"
 """
 
-SCRIPTS = {"gluon": GLUON, "module": MODULE, "raw": RAW}
+SCRIPTS = {"gluon": GLUON, "module": MODULE, "raw": RAW, "ahead": AHEAD, "by_hand": BY_HAND, "sleepy": SLEEPY_UPDATE}
 KEYS = {
     "gluon": {f"net_dense{number}_{part}" for number in range(3) for part in ("weight", "bias")},
     "module": {f"fc{number}_{part}" for number in (1, 2, 3) for part in ("weight", "bias")},
@@ -173,14 +292,13 @@ def trace(folder: Path, name: str, *options: str, launched: bool = True, servers
     """Starts it on one of the scripts."""
     python = str(mxnet_home().python)
     (folder / "train.py").write_text(SCRIPTS[name])
+    (folder / "sleepy.py").write_text(SLEEPY)
     (folder / "launch.sh").write_text(LAUNCH)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
     env = {
         **os.environ,
         "PY": python,
         "SERVERS": str(servers),
-        "PORT_OF_ROOT": str(port),
+        "PORT_OF_ROOT": str(port()),
         "PYTHONWARNINGS": "ignore",
         "OMP_NUM_THREADS": "1",
     }
@@ -208,15 +326,17 @@ def found(job: Ended) -> CellAccount:
     return account(job.tables)
 
 
-def test_steps_are_found_and_explained(job: Ended) -> None:
+def test_steps_are_found_and_explained(name: str, job: Ended) -> None:
     assert job.code == 0, job.err
     assert "samples/s" in job.out
     assert job.tables.steps.groupby("rank").size().tolist() == [STEPS, STEPS]
     assert (job.tables.steps["step"] < WARM_UP).tolist() == job.tables.steps["warm_up"].tolist()
+    assert set(job.tables.steps["samples"]) == {1 if name == "raw" else BATCH}
+    assert job.tables.cell["config"]["kvstore"] == "dist_sync"
 
 
-def test_next_to_nothing_is_unexplained(found: CellAccount) -> None:
-    assert found.finding.stages[Stage.OTHER].share < MOST_UNEXPLAINED
+def test_next_to_nothing_is_unexplained(job: Ended) -> None:
+    assert unexplained(job.tables) < MOST_UNEXPLAINED
     assert sum(stage.exposed_ns for stage in found.finding.stages) == found.finding.step_ns
     for stage in (Stage.PUSH, Stage.PULL, Stage.AGGREGATE):
         assert found.finding.stages[stage].exposed_ns > 0
@@ -239,10 +359,11 @@ def test_the_same_script_started_directly_is_a_single_node(name: str, tmp_path: 
     assert alone.code == 0, alone.err
     finding = account(alone.tables).finding
     assert finding.steps == STEPS - WARM_UP
-    assert finding.stages[Stage.OTHER].share < MOST_UNEXPLAINED
+    assert unexplained(alone.tables) < MOST_UNEXPLAINED
     assert {stage.stage for stage in finding.stages if stage.exposed_ns} <= {
         Stage.INPUT, Stage.COMPUTE, Stage.SERIALIZE, Stage.OTHER,
     }  # fmt: skip
+    assert "" not in {found.key for found in account(alone.tables).finding.keys}  # what has no key goes by its operation
     assert check(alone.tables) == []
     assert set(alone.tables.spans.loc[alone.tables.spans["thread"] == "main", "op"]) >= CALLS[name]
 
@@ -251,7 +372,7 @@ def test_raw_calls_over_two_servers_with_compression(tmp_path: Path) -> None:
     job = ended(trace(tmp_path, "raw", "--compress", servers=2), tmp_path, TIMEOUT_S)
     assert job.code == 0, job.err
     assert check(job.tables) == []
-    assert account(job.tables).finding.stages[Stage.OTHER].share < MOST_UNEXPLAINED
+    assert unexplained(job.tables) < MOST_UNEXPLAINED
     messages = job.tables.messages
     in_steps = messages[(messages["step"] > 0) & (messages["verb"] != "control")]  # not the initial push
     counted = in_steps.groupby(["verb", "direction", "key"]).size()
@@ -286,8 +407,52 @@ def test_ctrl_c_keeps_what_was_collected(name: str, tmp_path: Path) -> None:
             assert process.poll() is None
     os.kill(process.pid, signal.SIGINT)  # to the tool alone: it has to end the command itself
     job = ended(process, tmp_path, TIMEOUT_S)
-    assert job.code == 1, job.err
+    assert job.code == 130, job.err
     assert "the command was interrupted. What was recorded until then is in out." in job.err
     assert job.tables.steps.groupby("rank").size().min() >= 8
     assert not [warning for warning in job.tables.cell["runs"][0]["warnings"] if "native" in warning]
     assert account(job.tables).finding.stages[Stage.AGGREGATE].exposed_ns > 0
+
+
+@pytest.mark.parametrize("launched", [False, True])
+def test_a_loop_that_never_waits_is_told_the_speed_of_its_work(launched: bool, tmp_path: Path) -> None:
+    job = ended(trace(tmp_path, "ahead", launched=launched), tmp_path, TIMEOUT_S)
+    assert job.code == 0, job.err
+    assert check(job.tables) == []
+    finding = account(job.tables).finding
+    trained_ns = [int(number) for number in re.findall(r"trained in (\d+) ns", job.out)]
+    assert finding.steps == 12 * len(trained_ns)
+    rate = sum(12 * 128 / taken * 1e9 for taken in trained_ns)
+    assert finding.samples_per_s == pytest.approx(rate, rel=0.05)
+    assert unexplained(job.tables) < MOST_UNEXPLAINED
+    assert sum(stage.exposed_ns for stage in finding.stages) == finding.step_ns
+    if launched:
+        for stage in (Stage.PUSH, Stage.PULL, Stage.AGGREGATE):
+            assert finding.stages[stage].exposed_ns > 0
+    for _, steps in job.tables.steps.groupby("rank"):
+        in_order = steps.sort_values("step")
+        assert (in_order["start_ns"].to_numpy()[1:] == in_order["end_ns"].to_numpy()[:-1]).all()
+
+
+def test_an_update_that_sleeps_is_blocked_and_lacks_no_core(tmp_path: Path) -> None:
+    job = ended(trace(tmp_path, "sleepy"), tmp_path, TIMEOUT_S)
+    assert job.code == 0, job.err
+    aggregate = account(job.tables).finding.stages[Stage.AGGREGATE]
+    assert aggregate.blocked_ns is not None
+    assert aggregate.blocked_ns > SLEEP_NS * 0.95  # the exposed part of one update a step
+    assert aggregate.contention_ns is not None
+    assert aggregate.contention_ns < aggregate.exposed_ns - SLEEP_NS * 0.95
+
+
+@pytest.mark.parametrize("way", ["own", "called", "made"])
+def test_what_a_program_does_for_its_batches_is_input_and_its_own_metric_is_named(way: str, tmp_path: Path) -> None:
+    job = ended(trace(tmp_path, "by_hand", "--input", way, launched=False), tmp_path, TIMEOUT_S)
+    assert job.code == 0, job.err
+    finding = account(job.tables).finding
+    assert finding.steps == STEPS - WARM_UP
+    assert finding.stages[Stage.INPUT].exposed_ns >= 10_000_000  # each batch sleeps for so long
+    assert unexplained(job.tables) < MOST_UNEXPLAINED
+    main = job.tables.spans[job.tables.spans["thread"] == "main"]
+    assert set(main["op"]) >= {"program", "metric"}
+    metric = main[(main["op"] == "metric") & (main["step"] > 0)]
+    assert (metric["end_ns"] - metric["start_ns"]).sum() >= (STEPS - 1) * 2_000_000

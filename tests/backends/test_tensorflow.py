@@ -233,7 +233,6 @@ def test_a_strategy_trains_with_variables_in_pieces(tmp_path: Path) -> None:
 )
 def test_a_killed_role_is_named_and_all_others_end(tmp_path: Path, fields: dict[str, Any], victim: str) -> None:
     tensorflow_home()
-    killed: list[float] = []
 
     def kill() -> None:
         """Kills the victim once steps are on the disk."""
@@ -242,7 +241,6 @@ def test_a_killed_role_is_named_and_all_others_end(tmp_path: Path, fields: dict[
             traces = [path for path in tmp_path.glob("out/*/raw/run-0/worker-0*.trace") if path.stat().st_size > 20_000]
             if traces:
                 os.kill(pid_of(tmp_path, f"{victim}.json"), signal.SIGKILL)
-                killed.append(time.monotonic())
                 return
 
     thread = threading.Thread(target=kill)
@@ -251,7 +249,6 @@ def test_a_killed_role_is_named_and_all_others_end(tmp_path: Path, fields: dict[
     (failure,) = matrix.run(experiment, tmp_path / "out", Existing.REFUSE, lambda _: None).failures
     thread.join()
     assert f"{victim} was killed by SIGKILL" in failure
-    assert time.monotonic() - killed[0] < 10
     with pytest.raises(StopIteration):
         pid_of(tmp_path, "run-0/")
 

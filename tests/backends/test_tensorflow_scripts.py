@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from support.ports import port
+from support.unexplained import unexplained
 from tensorflow_home import tensorflow_home
 from traced_scripts import Ended, ended
 
 from breakdown.analysis.account import account
+from breakdown.analysis.critical_path import walk
 from breakdown.model.stages import Stage
 from breakdown.store.check import check
 
@@ -158,9 +161,10 @@ with strategy.scope():
     optimizer.build(model.trainable_variables)
 
 
-def dataset_fn():
+def dataset_fn(size=64):
     samples = tf.random.uniform((640, 64)), tf.zeros((640,), tf.int64)
-    return tf.data.Dataset.from_tensor_slices(samples).shuffle(640).repeat().batch(32)
+    dataset = tf.data.Dataset.from_tensor_slices(samples).shuffle(640).repeat().batch(size)
+    return dataset.unbatch().batch(32) if "again" in sys.argv else dataset
 
 
 def loss_of(x, y):
@@ -185,12 +189,14 @@ def evaluate(iterator):
     return loss_of(*next(iterator))
 
 
-iterator = iter(coordinator.create_per_worker_dataset(dataset_fn))
+held_out = iter(coordinator.create_per_worker_dataset(dataset_fn))  # its batches are others than those of the training
+made = dataset_fn(32) if "made" in sys.argv else lambda: dataset_fn(32)
+iterator = iter(coordinator.create_per_worker_dataset(made))
 for _ in range(2):
     for _ in range(10):
         coordinator.schedule(train_step, args=(iterator,))
     coordinator.join()
-    print("loss", coordinator.schedule(evaluate, args=(iterator,)).fetch())
+    print("loss", coordinator.schedule(evaluate, args=(held_out,)).fetch())
 if "crash" in sys.argv:
     raise SystemExit("broken on purpose")
 """
@@ -299,31 +305,56 @@ with tf.Session() as session:
 """
 
 
+# Input by queue runners, as before tf.data: the reading of a sample takes longer than what is computed of a batch.
+QUEUE = """
+import sys, time
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+tf.disable_v2_behavior()
+
+
+def read(sample):
+    time.sleep(0.002)
+    return sample
+
+
+sample = tf.train.input_producer(tf.constant(np.random.rand(1000, 64).astype("float32"))).dequeue()
+sample = tf.py_func(read, [sample], tf.float32)
+sample.set_shape([64])
+batch = tf.train.batch([sample], 32, capacity=64)
+w = tf.get_variable("w", [64, 10])
+loss = tf.reduce_sum(tf.matmul(batch, w) ** 2)
+train_op = tf.train.GradientDescentOptimizer(1e-4).minimize(loss, tf.train.get_or_create_global_step())
+server = tf.train.Server(tf.train.ClusterSpec({"worker": [sys.argv[1]]}), job_name="worker", task_index=0)
+with tf.train.MonitoredTrainingSession(master=server.target) as session:
+    for _ in range(20):
+        session.run(train_op)
+"""
+
+
 def environment() -> dict[str, str]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
-    ports = {f"P{number + 1}": str(one.getsockname()[1]) for number, one in enumerate(held)}
-    for one in held:
-        one.close()
+    ports = {f"P{number}": str(port()) for number in range(1, 5)}
     python = str(tensorflow_home().python)
     return {**os.environ, **ports, "PY": python, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
 
 
-def trace(folder: Path, script: str, *command: str, **more: str) -> subprocess.Popen[str]:
-    """Starts it on a command in which "train.py" is the script and "{python}" the user's Python."""
+def trace(folder: Path, script: str, *command: str, every: int = 1, **more: str) -> subprocess.Popen[str]:
+    """Starts it on a command in which "train.py" is the script and "{python}" the user's Python. `more`: variables."""
     (folder / "train.py").write_text(script)
     (folder / "launch.sh").write_text(LAUNCH_SH)
     (folder / "launch.py").write_text(LAUNCH_PY)
     env = {**environment(), **more}
     tool = [sys.executable, "-W", "ignore", "-m", "breakdown.cli", "trace", "tensorflow"]
-    options = ["--warmup-steps", str(WARM_UP), "--output", "out", "--"]
+    options = ["--warmup-steps", str(WARM_UP), "--trace-every", str(every), "--output", "out", "--"]
     words = [word.format(python=env["PY"]) for word in command]
     return subprocess.Popen(
         [*tool, *options, *words], cwd=folder, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
 
 
-def run(folder: Path, script: str, *command: str, **more: str) -> Ended:
-    return ended(trace(folder, script, *command, **more), folder, TIMEOUT_S)
+def run(folder: Path, script: str, *command: str, every: int = 1, **more: str) -> Ended:
+    return ended(trace(folder, script, *command, every=every, **more), folder, TIMEOUT_S)
 
 
 @pytest.fixture(scope="module", params=["async", "bsp"])
@@ -348,7 +379,7 @@ def test_steps_samples_and_roles_of_graph_mode_are_found(graph: Ended) -> None:
 def test_graph_mode_is_explained(graph: Ended) -> None:
     assert check(graph.tables) == []
     finding = account(graph.tables).finding
-    assert finding.stages[Stage.OTHER].share < MOST_UNEXPLAINED
+    assert unexplained(graph.tables) < MOST_UNEXPLAINED
     for stage in (Stage.INPUT, Stage.COMPUTE, Stage.PUSH, Stage.PULL, Stage.AGGREGATE):
         assert finding.stages[stage].exposed_ns > 0
     assert sum(stage.exposed_ns for stage in finding.stages) == finding.step_ns
@@ -375,7 +406,11 @@ def test_a_server_that_nobody_ends_is_ended_with_the_others(tmp_path: Path) -> N
     assert "the command ended with exit code 1. What was recorded until then is in out." in job.err
     assert job.tables.steps.groupby("rank").size().tolist() == [9, 9]
     assert job.nodes == {"server-0", "worker-0", "worker-1"}
-    assert job.warnings == ["the command ended with exit code 1"]
+    told = [re.sub(r"process \d+", "process N", text) for text in job.warnings]
+    assert told[0] == "the command ended with exit code 1"
+    # Its failure ends the command, and that the other worker, unless it has crashed by then.
+    assert "worker-1 (process N) ended with exit code 1 after 9 steps; its trace is whole" in told[1:]
+    assert not [text for text in told if "server-0" in text]
     assert account(job.tables).finding.stages[Stage.AGGREGATE].exposed_ns > 0
 
 
@@ -386,7 +421,7 @@ def test_ctrl_c_keeps_what_was_collected(tmp_path: Path) -> None:
         assert process.poll() is None
     os.kill(process.pid, signal.SIGINT)  # to the tool alone: it has to end the command itself
     job = ended(process, tmp_path, TIMEOUT_S)
-    assert job.code == 1, job.err
+    assert job.code == 130, job.err
     assert "the command was interrupted. What was recorded until then is in out." in job.err
     assert job.tables.steps.groupby("rank").size().tolist() == [9, 9]
     assert not [warning for warning in job.warnings if "native" in warning]
@@ -406,10 +441,19 @@ def test_a_coordinators_closures_are_its_workers_steps(tmp_path: Path) -> None:
     is_explained(job, evaluations=1)  # the second comes after the last step
 
 
+def test_a_dataset_made_beforehand_has_its_last_batches_and_doubt_is_in_the_result(tmp_path: Path) -> None:
+    job = run(tmp_path, COORDINATOR, "{python}", "launch.py", "chief", "train.py", "made", "again")
+    assert job.code == 0, job.err
+    assert set(job.tables.steps["samples"]) == {BATCH}
+    doubt = "a dataset is put into batches of 64, 32: steps are taken to have 32 samples, as the last"
+    assert job.warnings == [f"worker-{rank}: {doubt}" for rank in range(2)]
+    assert job.err.count(doubt) == 1
+
+
 def is_explained(job: Ended, rounds: int = 1, evaluations: int = 0) -> None:
     """Next to nothing of a coordinator's step is `other`, and each parameter moves once each way, in each round."""
     finding = account(job.tables).finding
-    assert finding.stages[Stage.OTHER].share < MOST_UNEXPLAINED
+    assert unexplained(job.tables) < MOST_UNEXPLAINED
     assert sum(stage.exposed_ns for stage in finding.stages) == finding.step_ns
     for stage in (Stage.INPUT, Stage.COMPUTE, Stage.PUSH, Stage.PULL, Stage.AGGREGATE):
         assert finding.stages[stage].exposed_ns > 0
@@ -422,7 +466,11 @@ def test_a_coordinator_that_fails_leaves_what_was_collected(tmp_path: Path) -> N
     job = run(tmp_path, COORDINATOR, "{python}", "launch.py", "chief", "train.py", "crash")
     assert job.code == 1
     assert len(job.tables.steps) == STEPS
-    assert job.warnings == ["the command ended with exit code 1"]
+    told = re.sub(r"process \d+", "process N", "\n".join(job.warnings))
+    assert told.split("\n") == [
+        "the command ended with exit code 1",
+        "coordinator of scheduler-0, worker-0, worker-1 (process N) ended with exit code 1; its trace is whole",
+    ]
 
 
 @pytest.mark.parametrize("per_execution", [1, 3])
@@ -460,9 +508,49 @@ def test_one_process_is_a_single_node(tmp_path: Path, script: str, options: tupl
     first = [32] if "mark" in options else []
     assert job.tables.steps["samples"].tolist() == [*first, *steps, *steps]
     finding = account(job.tables).finding
-    assert finding.stages[Stage.OTHER].share < MOST_UNEXPLAINED
+    assert unexplained(job.tables) < MOST_UNEXPLAINED
     assert finding.stages[Stage.COMPUTE].exposed_ns > 0
     assert check(job.tables) == []
+
+
+@pytest.mark.parametrize(
+    ("script", "command", "count"),
+    [
+        (KERAS, ("{python}", "train.py"), STEPS),
+        (GRAPH, ("{python}", "launch.py", "worker", "train.py", "--sync"), 2 * STEPS),
+        (COORDINATOR, ("{python}", "launch.py", "chief", "train.py"), STEPS),
+    ],
+    ids=["fit", "workers in step", "a coordinator's closures"],
+)
+def test_every_fifth_step_is_traced_and_the_others_count_for_the_speed(
+    tmp_path: Path, script: str, command: tuple[str, ...], count: int
+) -> None:
+    job = run(tmp_path, script, *command, every=5)
+    assert job.code == 0, job.err
+    steps = job.tables.steps
+    measured = steps[~steps["warm_up"]]
+    assert len(steps) == count
+    told = (measured["step"] - WARM_UP) % 5 == 0
+    finding = account(job.tables).finding
+    assert finding.steps == len(measured)
+    assert finding.step_ns == pytest.approx((measured["end_ns"] - measured["start_ns"]).mean(), abs=1)
+    assert sum(stage.exposed_ns for stage in finding.stages) == finding.step_ns
+    assert f"{told.sum()} of {len(measured)} steps were traced: the stages' shares are theirs" in finding.warnings[0]
+    assert unexplained(job.tables) < MOST_UNEXPLAINED
+    walked = walk(job.tables).groupby(["worker", "step"]).size()
+    assert set(walked.index) == set(zip(measured.loc[told, "rank"], measured.loc[told, "step"], strict=True))
+    assert job.tables.cell["config"]["trace_every"] == 5
+    assert check(job.tables) == []
+
+
+def test_waiting_for_an_input_queue_is_input(tmp_path: Path) -> None:
+    job = run(tmp_path, QUEUE, "bash", "-c", "$PY train.py 127.0.0.1:$P1")
+    assert job.code == 0, job.err
+    assert job.tables.steps["samples"].tolist() == [BATCH] * STEPS
+    stages = account(job.tables).finding.stages
+    assert unexplained(job.tables) < MOST_UNEXPLAINED
+    assert max(stages, key=lambda one: one.exposed_ns) == stages[Stage.INPUT]  # reading sleeps for 64 ms a batch
+    assert stages[Stage.WAIT].exposed_ns == 0
 
 
 def test_the_program_computes_what_it_computes_without_us_and_ends_as_it_does(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.unexplained import unexplained
 from tensorflow_home import tensorflow_home
 from test_tensorflow_account import run
 
@@ -59,13 +60,13 @@ def found(tables: Tables) -> CellAccount:
     return account(tables)
 
 
-def test_next_to_nothing_is_unexplained(found: CellAccount) -> None:
-    assert found.finding.stages[Stage.OTHER].share < MOST_UNEXPLAINED
+def test_next_to_nothing_is_unexplained(tables: Tables) -> None:
+    assert unexplained(tables) < MOST_UNEXPLAINED
 
 
 def test_the_steps_that_were_traced_are_explained_as_well(cells: dict[str, Path]) -> None:
+    assert unexplained(load(cells["sampled"])) < MOST_UNEXPLAINED
     finding = account(load(cells["sampled"])).finding
-    assert finding.stages[Stage.OTHER].share < MOST_UNEXPLAINED
     assert [warning for warning in finding.warnings if "steps were traced" not in warning] == []
 
 

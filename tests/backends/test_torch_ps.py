@@ -21,11 +21,13 @@ from breakdown.errors import ConfigError, TraceError
 from breakdown.model.identity import Node, Role, requester
 from breakdown.model.records import Direction, Verb
 from breakdown.model.stages import REQUEST_OPS, Op
-from breakdown.ps.cpu import CPU_CLOCK_BYTES
+from breakdown.ps.optim import Sgd
+from breakdown.ps.timed import TIMED_BYTES
 from breakdown.record import tracefile
 from breakdown.record.api import NOT_MEASURED
-from breakdown.record.layout import COLUMNS, Kind, bits_to_loss
+from breakdown.record.layout import COLUMNS, USED, Kind, bits_to_loss
 from breakdown.record.null import NullRecorder
+from breakdown.record.recorder import FileRecorder
 from breakdown.store.requests import unfolded
 from breakdown.workloads.registry import build
 
@@ -33,6 +35,7 @@ CELL = Cell(
     workload="mlp", workload_options=SMALL, batch_size=8, learning_rate=0.05, steps=18, warmup_steps=2, workers=2, servers=2,
     transport="inproc", split_bound_bytes=300, timeout_s=30,
 )  # fmt: skip
+SLEEP_NS = 20_000_000
 SCHEDULER, SERVER, WORKER = Node(Role.SCHEDULER, 0), Node(Role.SERVER, 0), Node(Role.WORKER, 0)
 
 
@@ -278,10 +281,56 @@ def test_waits_name_their_cause(traces: dict[Node, tracefile.TraceFile]) -> None
         assert int(block["start_ns"]) <= int(answer["end_ns"]) <= int(block["end_ns"])
 
 
-def test_work_on_a_small_key_is_too_short_to_carry_its_cpu_time(traces: dict[Node, tracefile.TraceFile]) -> None:
+def test_work_on_a_small_key_is_too_short_to_tell_what_became_of_its_time(traces: dict[Node, tracefile.TraceFile]) -> None:
     work = [row for trace in traces.values() for row in rows_of(trace, Kind.SPAN) if row["op"] in (Op.SUM, Op.UPDATE)]
     assert work
-    assert all(int(row["size_bytes"]) < CPU_CLOCK_BYTES and row["cpu_ns"] == NOT_MEASURED for row in work)
+    assert all(int(row["size_bytes"]) < TIMED_BYTES for row in work)
+    assert all(row[name] == NOT_MEASURED for row in work for name in USED)
+
+
+@pytest.mark.parametrize("update_on", ["server", "worker"])
+def test_an_update_that_sleeps_neither_runs_nor_lacks_a_core(
+    update_on: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sleepy(optimizer: Sgd, *args: object) -> None:
+        time.sleep(SLEEP_NS / 1e9)
+
+    monkeypatch.setattr(Sgd, "step", sleepy)
+    big = {"features": 512, "hidden": 1024, "layers": 1, "classes": 3}  # one key of 2 MB
+    cell = replace(CELL, workload_options=big, split_bound_bytes=1 << 30, update_on=update_on, steps=3, workers=1, servers=1)
+    recorders: dict[Node, FileRecorder] = {}
+    run_threads(cell, lambda node: recorders.setdefault(node, FileRecorder(str(tmp_path / f"{node}.trace"), 0, node)))
+    for opened in recorders.values():
+        opened.close()
+    place = SERVER if update_on == "server" else WORKER
+    rows = rows_of(unfolded(tracefile.read(str(tmp_path / f"{place}.trace"))), Kind.SPAN)
+    timed = [row for row in rows if row["op"] == Op.UPDATE and int(row["step"]) >= 0 and row["cpu_ns"] != NOT_MEASURED]
+    assert len(timed) == cell.total_steps
+    for row in timed:
+        assert int(row["size_bytes"]) >= TIMED_BYTES
+        wall_ns, ran_ns, lacked_ns = int(row["end_ns"]) - int(row["start_ns"]), int(row["cpu_ns"]), int(row["runnable_ns"])
+        assert min(ran_ns, lacked_ns) >= 0
+        assert wall_ns - ran_ns - lacked_ns > 0.99 * SLEEP_NS
+
+
+def test_pushing_at_the_end_is_a_span_of_its_own(tmp_path: Path) -> None:
+    """All pushes of a step are handed over within it, behind backward: no moment of the main thread is unexplained."""
+    cell, recorders = replace(CELL, push_when="end", steps=3), {}
+
+    def recorder(node: Node) -> FileRecorder:
+        return recorders.setdefault(node, FileRecorder(str(tmp_path / f"{node}.trace"), 0, node))
+
+    run_threads(cell, recorder)
+    for opened in recorders.values():
+        opened.close()
+    rows = rows_of(unfolded(tracefile.read(str(tmp_path / f"{WORKER}.trace"))), Kind.SPAN)
+    for step in range(cell.total_steps):
+        main = [row for row in rows if row["step"] == step and row["thread"] == "main"]
+        (submit,) = (row for row in main if row["op"] == Op.SUBMIT)
+        asked = [int(row["start_ns"]) for row in rows if row["step"] == step and row["op"] == Op.QUEUE]
+        assert asked
+        assert all(int(submit["start_ns"]) <= moment <= int(submit["end_ns"]) for moment in asked)
+        assert max(int(row["end_ns"]) for row in main if row["op"] == Op.BACKWARD) <= int(submit["start_ns"])
 
 
 def test_every_role_notes_clock_pings_at_start_and_end(traces: dict[Node, tracefile.TraceFile]) -> None:

@@ -59,7 +59,7 @@ def test_an_unknown_command_lists_the_known() -> None:
     assert found.exit_code == 2
     assert (
         "unknown command 'rnu'. Did you mean 'run'? "
-        "Known: run, plan, explain, report, compare, export, trace, import, env, doctor." in found.stderr
+        "Known: run, plan, explain, report, compare, export, trace, collect, import, env, doctor." in found.stderr
     )
 
 
@@ -93,6 +93,11 @@ def test_an_unknown_command_lists_the_known() -> None:
         (["import", "{bad}", "--role", "worker-0"], "--role worker-0 is not ROLE=FILE"),
         (["import", "{bad}", "--role", "chief=x"], "unknown role 'chief'. Known: worker-N, server-N, scheduler-0"),
         (["run", "{good}", "--colour"], "No such option"),
+        (
+            ["trace", "mxnet", "--trace-every", "5", "--", "true"],
+            "--trace-every 5: with mxnet every step is traced: its engine",
+        ),
+        (["trace", "tensorflow", "--trace-every", "0", "--", "true"], "0 is not in the range x>=1"),
     ],
 )
 def test_wrong_input_ends_with_2_and_one_message(
@@ -109,6 +114,22 @@ def test_wrong_input_ends_with_2_and_one_message(
     assert found.stdout == ""
     assert isinstance(found.exception, SystemExit)
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("key", ["defaults", "include"])
+def test_a_wrong_option_is_told_with_its_line(key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    cells = {
+        "defaults": "defaults:\n  workload_options: {hiden: 4}\n",
+        "include": "include:\n  - workload_options.hiden: 4\n",
+    }
+    (tmp_path / "wrong.yaml").write_text(f"name: wrong\n{cells[key]}")
+    for command in ("plan", "run"):
+        found = call(command, "wrong.yaml", "--output", "out")
+        assert found.exit_code == 2
+        assert found.stderr.startswith(
+            "breakdown: wrong.yaml line 3: unknown option 'hiden' in workload 'mlp'. Did you mean 'hidden'?"
+        )
 
 
 def test_a_message_has_no_traceback_in_a_process_of_its_own(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from breakdown.config.identity import (
     cell_id,
     is_one_node,
     label,
+    labels,
 )  # fmt: skip
 from breakdown.errors import ConfigError
 
@@ -128,9 +129,7 @@ def test_labels_beside_others_leave_out_what_is_the_same() -> None:
     a = Cell(steps=9, batch_size=8)
     b = Cell(steps=9, batch_size=8, serializer="pickle")
     single = Cell(steps=9, batch_size=8, backend="single")
-    assert label(a, (a, b, single)) == "torch_ps 1s1w bsp"
-    assert label(b, (a, b, single)) == "torch_ps 1s1w bsp pickle"
-    assert label(single, (a, b, single)) == "single 1 core"
+    assert labels((a, b, single)) == ["torch_ps 1s1w bsp", "torch_ps 1s1w bsp pickle", "single 1 core"]
 
 
 def test_every_field_has_a_rule() -> None:

@@ -124,7 +124,7 @@ def test_a_python_without_venv_is_said(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_said(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv(environments.PLACE_VARIABLE, str(tmp_path / "file"))
-    with pytest.raises(RunError, match=r"cannot write .*file: .*Name another folder: export BREAKDOWN_ENVS=FOLDER"):
+    with pytest.raises(RunError, match=r"cannot write .*file: .*choose another name\..*export BREAKDOWN_ENVS=FOLDER"):
         create("small", lambda _: None)
 
 

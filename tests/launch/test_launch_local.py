@@ -21,6 +21,9 @@ from breakdown.model.identity import Node, Role
 
 SLEEPS = "import time; print('up', flush=True); time.sleep(60)"
 DEAF = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEPS}"
+END_S = 20
+"""For what happens at once, or never: it ends a test that hangs, and is far below the minute for which `SLEEPS` sleeps."""
+
 WITH_CHILD = "import subprocess; print(subprocess.Popen(['sleep', '60']).pid)"
 
 
@@ -35,6 +38,12 @@ def plan(folder: Path, *scripts: str, timeout_s: float = 30, **env: str) -> RunP
     return RunPlan("cell", 0, processes, timeout_s)
 
 
+def once_up(folder: Path, rank: int, then: str) -> str:
+    """A script that goes on once worker `rank` is up."""
+    log = folder / "log" / f"worker-{rank}.log"
+    return f"import sys, time\nwhile 'up' not in open({str(log)!r}).read():\n    time.sleep(0.02)\n{then}"
+
+
 def alive(pid: int) -> bool:
     """Whether a process still runs; a zombie that nobody has reaped yet does not."""
     try:
@@ -43,8 +52,8 @@ def alive(pid: int) -> bool:
         return False
 
 
-def gone(pid: int, within_s: float) -> bool:
-    deadline = time.monotonic() + within_s
+def gone(pid: int) -> bool:
+    deadline = time.monotonic() + END_S
     while alive(pid):
         if time.monotonic() > deadline:
             return False
@@ -66,7 +75,7 @@ def test_all_end_well(tmp_path: Path) -> None:
     assert outcome.log is None
     assert [process.exit_code for process in outcome.processes] == [0, 0]
     assert outcome.processes[1].log.read_text() == "and\nhello True\n"
-    assert 0 < outcome.processes[0].duration_s <= outcome.duration_s < 10
+    assert 0 < outcome.processes[0].duration_s <= outcome.duration_s
 
 
 def test_cores_are_pinned(tmp_path: Path) -> None:
@@ -91,18 +100,17 @@ print('told to end')
 
 
 def test_who_serves_is_ended_once_nobody_is_left_to_be_served(tmp_path: Path) -> None:
-    of_two = plan(tmp_path, "import time; time.sleep(1); print('done')", SERVES)
+    of_two = plan(tmp_path, once_up(tmp_path, 1, "print('done')"), SERVES)
     worker, server = of_two.processes
     outcome = local.run(replace(of_two, processes=(replace(server, serves=True), worker)))
     assert outcome.error is None
     assert [process.exit_code for process in outcome.processes] == [0, 0]
     assert outcome.processes[0].log.read_text() == "up\ntold to end\n"
     assert outcome.processes[1].log.read_text() == "done\n"
-    assert outcome.duration_s < 10
 
 
 def test_who_serves_and_fails_ends_the_run(tmp_path: Path) -> None:
-    of_two = plan(tmp_path, SLEEPS, "import time; time.sleep(0.5); raise SystemExit(3)")
+    of_two = plan(tmp_path, SLEEPS, once_up(tmp_path, 0, "raise SystemExit(3)"))
     worker, server = of_two.processes
     outcome = local.run(replace(of_two, processes=(worker, replace(server, serves=True))))
     assert outcome.error is not None
@@ -110,10 +118,10 @@ def test_who_serves_and_fails_ends_the_run(tmp_path: Path) -> None:
 
 
 def test_the_first_failure_ends_the_others_and_is_named(tmp_path: Path) -> None:
-    fails = "import sys, time; time.sleep(0.3); sys.exit('the disk is made of cheese')"
+    fails = once_up(tmp_path, 0, "sys.exit('the disk is made of cheese')")
     outcome = local.run(plan(tmp_path, SLEEPS, fails, SLEEPS))
     log = tmp_path / "log" / "worker-1.log"
-    assert outcome.duration_s < 3
+    assert [process.exit_code for process in outcome.processes] == [-signal.SIGTERM, 1, -signal.SIGTERM]
     assert outcome.log == log
     assert outcome.error is not None
     assert outcome.error.startswith("worker-1 ended with exit code 1 after ")
@@ -141,9 +149,9 @@ def test_a_killed_process_is_to_blame_whoever_failed_before_it_was_seen(code: in
 
 
 def test_a_process_that_ignores_sigterm_is_killed_in_time(tmp_path: Path) -> None:
-    begin = time.monotonic()
-    outcome = local.run(plan(tmp_path, DEAF, "import time; time.sleep(0.5); raise SystemExit(3)"))
-    assert time.monotonic() - begin < 10
+    outcome = local.run(plan(tmp_path, DEAF, once_up(tmp_path, 0, "raise SystemExit(3)")))
+    deaf, failed = outcome.processes
+    assert local.GRACE_S <= deaf.end_ns / 1e9 - failed.end_ns / 1e9 < 10  # README's promise: twice the grace
     assert [process.exit_code for process in outcome.processes] == [-signal.SIGKILL, 3]
     assert outcome.error is not None
     assert outcome.error.startswith("worker-1 ended with exit code 3")
@@ -152,18 +160,17 @@ def test_a_process_that_ignores_sigterm_is_killed_in_time(tmp_path: Path) -> Non
 def test_the_time_limit(tmp_path: Path) -> None:
     outcome = local.run(plan(tmp_path, SLEEPS, "pass", timeout_s=1))
     log = tmp_path / "log" / "worker-0.log"
-    assert 1 <= outcome.duration_s < 4
+    assert outcome.duration_s >= 1
+    assert outcome.processes[0].exit_code == -signal.SIGTERM
     assert outcome.log == log
     assert outcome.error is not None
     assert outcome.error.startswith(f"still running after 1 s, ended: worker-0 (log: {log}). Raise timeout_s")
-    assert outcome.error.endswith("| up")
 
 
 def test_the_guard_ends_a_run_with_its_reason(tmp_path: Path) -> None:
-    begin = time.monotonic()
-    stop = Stop("the moon is full", "Wait a week.")
-    outcome = local.run(plan(tmp_path, SLEEPS), lambda: stop if time.monotonic() - begin > 0.5 else None)
-    assert outcome.duration_s < 4
+    stop, log = Stop("the moon is full", "Wait a week."), tmp_path / "log" / "worker-0.log"
+    outcome = local.run(plan(tmp_path, SLEEPS), lambda: stop if log.read_text() else None)
+    assert outcome.processes[0].exit_code == -signal.SIGTERM
     assert outcome.error is not None
     assert outcome.error.startswith(f"the moon is full, ended: worker-0 (log: {tmp_path}/log/worker-0.log). Wait a week.")
 
@@ -175,7 +182,7 @@ def test_the_guard_of_a_run_that_ends_in_time_is_not_to_blame(tmp_path: Path) ->
 
 def test_what_a_process_leaves_behind_is_ended_too(tmp_path: Path) -> None:
     assert local.run(plan(tmp_path, WITH_CHILD)).error is None
-    assert gone(int((tmp_path / "log" / "worker-0.log").read_text().split()[0]), 2)
+    assert gone(int((tmp_path / "log" / "worker-0.log").read_text().split()[0]))
 
 
 def test_a_command_that_is_not_there(tmp_path: Path) -> None:
@@ -215,7 +222,7 @@ except KeyboardInterrupt:
 def start_launcher(folder: Path) -> tuple[subprocess.Popen[str], list[int]]:
     """A launcher in a process of its own, and the ids of the two processes that it started."""
     launcher = subprocess.Popen([sys.executable, "-c", LAUNCHER, str(folder)], stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + END_S
     pids: list[int] = []
     while len(pids) < 2 and time.monotonic() < deadline:
         texts = [log.read_text() for log in folder.glob("*.log")]
@@ -228,7 +235,7 @@ def start_launcher(folder: Path) -> tuple[subprocess.Popen[str], list[int]]:
 def test_ctrl_c_ends_the_processes(tmp_path: Path) -> None:
     launcher, pids = start_launcher(tmp_path)
     launcher.send_signal(signal.SIGINT)
-    out, _ = launcher.communicate(timeout=10)
+    out, _ = launcher.communicate(timeout=END_S)
     assert out == "interrupted\n"
     assert not any(alive(pid) for pid in pids)
 
@@ -236,8 +243,8 @@ def test_ctrl_c_ends_the_processes(tmp_path: Path) -> None:
 def test_the_processes_end_when_the_launcher_is_killed(tmp_path: Path) -> None:
     launcher, pids = start_launcher(tmp_path)
     launcher.kill()
-    launcher.communicate(timeout=10)
-    assert all(gone(pid, 5) for pid in pids)
+    launcher.communicate(timeout=END_S)
+    assert all(gone(pid) for pid in pids)
 
 
 def test_tail_reads_the_end_only(tmp_path: Path) -> None:

@@ -17,13 +17,14 @@ from breakdown.model.identity import Node, Role
 
 WORKER = Node(Role.WORKER, 3)
 SCRIPT = """
-import sys, time
+import sys
 with open(sys.argv[1], "w") as trace:
     print("up", flush=True)
-    end = time.monotonic() + float(sys.argv[2])
-    while time.monotonic() < end:
+    while True:
         sum(range(1000))
 """
+END_S = 60
+"""For py-spy to say something: it ends a test that hangs."""
 
 
 @pytest.fixture
@@ -35,8 +36,8 @@ def places(tmp_path: Path) -> Places:
 
 @pytest.fixture
 def role(places: Places) -> Iterator[subprocess.Popen[str]]:
-    """A process that records as worker 3, and works for three seconds."""
-    command = [sys.executable, "-c", SCRIPT, str(places.traces / "worker-3.native.trace"), "3"]
+    """A process that records as worker 3, and works until it is ended."""
+    command = [sys.executable, "-c", SCRIPT, str(places.traces / "worker-3.native.trace")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "up\n"
@@ -52,11 +53,21 @@ def test_a_role_is_known_by_the_trace_that_it_has_open(places: Places, role: sub
     assert recorded_by(role.pid, places.traces) is None
 
 
+def wait_for(text: str, log: Path) -> None:
+    deadline = time.monotonic() + END_S
+    while not (log.exists() and text in log.read_text()):
+        assert time.monotonic() < deadline, f"py-spy does not say '{text}'"
+        time.sleep(0.05)
+
+
 @pytest.mark.e2e
 def test_a_role_is_sampled_until_it_ends(places: Places, role: subprocess.Popen[str]) -> None:
     if sampling.program() is None:
         pytest.skip("py-spy is not installed")
     with Sampling(places, 100, lambda: [role.pid], [WORKER]) as seen:
+        wait_for("Sampling process", places.logs / "worker-3.py-spy.log")
+        time.sleep(1)  # a hundred looks, of which one is enough
+        role.kill()
         role.wait()
     assert seen.warnings == ()
     (capture,) = seen.captures
@@ -72,9 +83,9 @@ def test_what_cannot_be_attached_to_is_said(places: Places) -> None:
     if sampling.program() is None:
         pytest.skip("py-spy is not installed")
     trace = places.traces / "server-0.trace"
-    with subprocess.Popen(["sh", "-c", f"exec 3>{trace}; exec sleep 4"]) as other:
+    with subprocess.Popen(["sh", "-c", f"exec 3>{trace}; exec sleep 300"]) as other:
         with Sampling(places, 100, lambda: [other.pid]) as seen:
-            time.sleep(2 * sampling.LOOK_S)
+            wait_for("Error", places.logs / "server-0.py-spy.log")
         other.kill()
     assert seen.captures == ()
     (warning,) = seen.warnings

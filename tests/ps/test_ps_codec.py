@@ -48,6 +48,14 @@ def test_fp16_rounds_to_nearest(values: list[float]) -> None:
     assert torch.equal(arrived, torch.tensor(np.array(values, dtype=np.float16).astype(np.float32)))
 
 
+def test_every_half_precision_value_arrives_as_it_is() -> None:
+    """Subnormal, infinite and not-a-number among them."""
+    halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    arrived = torch.empty(halves.size)
+    decompress("fp16", halves, arrived)
+    np.testing.assert_array_equal(arrived.numpy(), halves.astype(np.float32))
+
+
 @given(st.lists(VALUES, min_size=1, max_size=5), st.sampled_from([0.25, 0.5, 1.0]))
 def test_2bit_sends_plus_minus_threshold_and_keeps_the_rest(rounds: list[list[float]], threshold: float) -> None:
     size = len(rounds[0])

@@ -30,8 +30,26 @@ SCHEDULER, SERVER, WORKER = Node(Role.SCHEDULER, 0), Node(Role.SERVER, 0), Node(
 PLAN = make_plan([ParameterSpec("a", 10, 4), ParameterSpec("b", 20, 4)], servers=1)
 TOKEN = "token"
 END_S = 10
+"""For both roles to end. They wait for events alone, so this is no measure of anything: it ends a test that hangs."""
 
 _names = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_waited_for_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scheduler that waits for a peer which has left hangs, in these tests."""
+    monkeypatch.setattr(scheduler, "LAST_WORDS_S", 100 * END_S)
+
+
+class Met(NullRecorder):
+    """Knows when its role has met the scheduler: it notes the clocks then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scheduler = threading.Event()
+
+    def note(self, name: str, value: object) -> None:
+        self.scheduler.set()
 
 
 class Run:
@@ -41,12 +59,14 @@ class Run:
         self.cell = Cell(workers=workers, servers=servers, transport=scheme, timeout_s=20)
         self.address = f"inproc://faults-{next(_names)}"
         self.errors: dict[Node, BreakdownError] = {}
-        self._threads = [self._start(SCHEDULER, run_scheduler), self._start(SERVER, run_server)]
+        met = Met()
+        self._threads = [self._start(SCHEDULER, run_scheduler, NullRecorder()), self._start(SERVER, run_server, met)]
+        assert met.scheduler.wait(END_S)
 
-    def _start(self, node: Node, role: Callable[..., None]) -> threading.Thread:
+    def _start(self, node: Node, role: Callable[..., None], recorder: NullRecorder) -> threading.Thread:
         def work() -> None:
             try:
-                role(self.cell, node, self.address, TOKEN, NullRecorder())
+                role(self.cell, node, self.address, TOKEN, recorder)
             except BreakdownError as error:
                 self.errors[node] = error
 
@@ -54,8 +74,12 @@ class Run:
         thread.start()
         return thread
 
-    def link(self, node: Node = WORKER) -> SchedulerLink:
-        return SchedulerLink(node, self.address, TOKEN, NullRecorder(), Failure())
+    def link(self, node: Node = WORKER, failure: Failure | None = None) -> SchedulerLink:
+        """A worker's, which leaves when it is told that the run failed, as a worker does."""
+        failure = failure or Failure()
+        link = SchedulerLink(node, self.address, TOKEN, NullRecorder(), failure)
+        failure.on_failure(lambda: link.report(RunError("told")))
+        return link
 
     def wait(self) -> dict[Node, BreakdownError]:
         """What the roles ended with, once both have ended."""
@@ -163,9 +187,7 @@ def test_a_worker_that_goes_without_goodbye_is_named_by_all(greeted: tuple[Run, 
 def test_the_scheduler_tells_everybody_who_was_lost() -> None:
     run = Run(workers=2)
     failures = [Failure(), Failure()]
-    links = [
-        SchedulerLink(Node(Role.WORKER, rank), run.address, TOKEN, NullRecorder(), failures[rank]) for rank in range(2)
-    ]  # fmt: skip
+    links = [run.link(Node(Role.WORKER, rank), failures[rank]) for rank in range(2)]
     joins = [threading.Thread(target=link.join, kwargs={"plan": PLAN.to_json()}, daemon=True) for link in links]
     for join in joins:
         join.start()
@@ -203,10 +225,18 @@ def test_a_role_that_never_comes_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     assert "worker-1 did not join" in str(run.wait()[SCHEDULER])
 
 
+def test_a_role_that_is_told_and_does_not_leave_is_waited_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "LAST_WORDS_S", 0.1)
+    run = Run(workers=2)
+    staying = SchedulerLink(WORKER, run.address, TOKEN, NullRecorder(), Failure())
+    run.link(Node(Role.WORKER, 1)).report(ValueError("the disk is full"))
+    assert "the disk is full" in str(run.wait()[SCHEDULER])
+    staying.report(RunError("told"))
+
+
 @pytest.mark.parametrize("node", [Node(Role.WORKER, 1), Node(Role.SERVER, 3), SERVER], ids=str)
 def test_a_role_that_is_not_of_this_run_cannot_join(node: Node) -> None:
     run = Run()
-    time.sleep(0.2)  # the real server is in
     with pytest.raises(RunError, match=rf"{node} (wants to join|joined twice)"):
         run.link(node).join(address="inproc://x")
     run.wait()

@@ -97,12 +97,12 @@ def test_a_damaged_byte_never_gives_a_record_that_was_not_recorded(recorded: lis
 
 
 def test_rows_are_views_into_the_file_aligned_for_int64(tmp_path: Path) -> None:
-    written = write(tmp_path, [(Kind.SPAN, 1, [tuple(range(10))])])
+    written = write(tmp_path, [(Kind.SPAN, 1, [tuple(range(11))])])
     trace = read_bytes(tmp_path, written.data)
     (block,) = trace.blocks
     assert block.rows.readonly
     assert written.data.index(bytes(block.rows)) % 8 == 0
-    assert block.rows.cast("q").tolist() == list(range(10))
+    assert block.rows.cast("q").tolist() == list(range(11))
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_rows_are_views_into_the_file_aligned_for_int64(tmp_path: Path) -> None:
         (b"", "the process died while it started, or the disk was full"),
         (MAGIC[:3], "the process died while it started, or the disk was full"),
         (MAGIC, "holds no whole first block"),
-        (MAGIC[:-2] + b"99", "has trace layout 99, this version reads 02"),
+        (MAGIC[:-2] + b"99", "has trace layout 99, this version reads 03"),
         (b"PAR1 something else", "is not a trace file"),
     ],
 )

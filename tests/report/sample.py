@@ -15,6 +15,7 @@ from breakdown.analysis.findings import (
     ExperimentFinding,
     Interval,
     KeyTime,
+    Queued,
     ServerLoad,
     StageTime,
     Verdict,
@@ -69,6 +70,12 @@ def key_times(exposed: Sequence[int], keys: Sequence[str]) -> tuple[KeyTime, ...
     return tuple(sorted((k for k in found if k.exposed_ns), key=lambda k: -k.exposed_ns))
 
 
+def queues(total: int) -> tuple[Queued, ...]:
+    """Queue time behind two operations."""
+    server = Node(Role.SERVER, 0)
+    return Queued("update", KEYS[0], server, total - total // 4), Queued("sum", KEYS[1], server, total // 4)
+
+
 def cell(
     cell_id: str,
     label: str,
@@ -87,10 +94,12 @@ def cell(
             total,
             total // 3 if stage is not Stage.COMPUTE else 0,
             total // 40,
+            total // 50 if stage is Stage.COMPUTE else None,
             total / step if step else 0.0,
             around(total, total * 0.03),
             dict(zip(OPS[stage], split(total, len(OPS[stage])), strict=True)),
             {"compute": total - total // 5, "push": total // 5} if stage is Stage.WAIT and total else {},
+            queues(split(total, len(OPS[stage]))[OPS[stage].index(Op.QUEUE)]) if Op.QUEUE in OPS[stage] and total else (),
         )
         for stage, total in zip(STAGES, exposed, strict=True)
     )
@@ -174,6 +183,7 @@ TWO = cell(
     efficiency=0.437,
     speedup_whole=0.5,
     warnings=("worker 1 was without a core for 6.2 % of its compute: 2 workers and 1 server share 2 cores.",),
+    notes=("server-0: not pinned, no core is free of pinned roles",),
 )
 
 
@@ -199,6 +209,7 @@ def experiment() -> ExperimentFinding:
                 "aggregate is the largest part of the gap: 14.30 ms, of it 7.15 ms in the server's queue.",
                 "The only server handles 21.0 MB a step and is busy for 9.40 ms of it.",
             ),
+            others=("One worker and a server run at 0.64× the speed of one node.",),
         ),
         failures=("torch_ps-1s4w-bsp-0c33aa repetition 2: server 0 ended with exit code 137; see log/run-2/server-0.log.",),
     )

@@ -365,6 +365,7 @@ def rows(records: Sequence[Span]) -> list[dict[str, Any]]:
             "start_ns": s.start_ns,
             "end_ns": s.end_ns,
             "cpu_ns": s.cpu_ns,
+            "runnable_ns": s.runnable_ns,
             "request_id": s.request_id,
             "cause_id": s.cause_id,
         }

@@ -52,7 +52,12 @@ def test_verdict_comes_last_with_its_evidence(text: str) -> None:
 def test_cost_failures_and_warnings_are_told(text: str) -> None:
     flat = " ".join(text.split())
     assert "COST, the fewest workers that beat the single node • torch_ps 1 server, bsp: none up to 2 workers" in flat
-    for told in (*sample.experiment().failures, *sample.TWO.warnings):
+    for told in (
+        *sample.experiment().failures,
+        *sample.TWO.warnings,
+        f"torch_ps 1s2w bsp: {sample.TWO.notes[0]}",
+        *sample.experiment().verdict.others,
+    ):
         assert told in flat
 
 

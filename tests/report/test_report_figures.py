@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import sample
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from simulated import simulate, timeline
@@ -20,6 +22,7 @@ from breakdown.analysis.findings import CellFinding, Interval, Segment, Timeline
 from breakdown.model.identity import Node, Role
 from breakdown.model.stages import STAGES, Op, Stage
 from breakdown.report import lanes, plots
+from breakdown.report import names as file_names
 from breakdown.report.figures import canvas
 from breakdown.report.figures.heatmap import MOST_KEYS, heat_map, key_grid
 from breakdown.report.figures.rates import rates
@@ -202,10 +205,18 @@ def test_timeline_draws_all_roles_messages_and_the_path(workers: int, servers: i
         assert node in shown
         assert thread in shown
     assert "step 0 of worker 0" in shown
-    boxes = [p for p in figure.axes[0].patches if type(p).__name__ == "Rectangle"]
-    arrows = [p for p in figure.axes[0].patches if type(p).__name__ == "FancyArrowPatch"]
-    assert len(boxes) == len(found.spans) + len(found.critical)
-    assert len(arrows) == len(found.messages)
+    corners = polygons(figure.axes[0])
+    assert corners.count(4) == len(found.spans) + len(found.critical)
+    assert corners.count(3) == len(found.messages)  # each arrow's head
+    assert sum(len(c.get_segments()) for c in figure.axes[0].collections if isinstance(c, LineCollection)) == len(
+        found.messages
+    )
+
+
+def polygons(axes: Axes) -> list[int]:
+    """How many corners each polygon of the axes' shapes has."""
+    shapes = [shape for shape in axes.get_children() if isinstance(shape, PathPatch)]
+    return [len(corners) - 1 for shape in shapes for corners in shape.get_path().to_polygons(closed_only=False)]
 
 
 def test_timeline_of_odd_cases() -> None:
@@ -250,8 +261,10 @@ def test_all_files_are_written_and_svg_bytes_repeat(tmp_path: Path) -> None:
     pages = [timeline(simulate(steps=1), "torch_ps 1s2w bsp / repetition 0")]
     first = plots.write_all(found, pages, tmp_path / "a" / "plots")
     second = plots.write_all(found, pages, tmp_path / "b")
-    names = [path.name for path in first]
-    assert len(set(names)) == len(names)
+    assert first == second
+    files = sorted((tmp_path / "a" / "plots").iterdir())
+    names = [path.name for path in files]
+    assert sorted(names) == sorted(f"{name}.{kind}" for name in first for kind in ("svg", "png"))
     for stem in (
         "samples-per-second",
         "stages",
@@ -263,10 +276,11 @@ def test_all_files_are_written_and_svg_bytes_repeat(tmp_path: Path) -> None:
         assert f"{stem}.svg" in names
         assert f"{stem}.png" in names
     assert not [name for name in names if name.startswith("servers-single")]
-    for a, b in zip(first, second, strict=True):
-        assert a.read_bytes() == b.read_bytes()
+    for a in files:
+        assert a.read_bytes() == (tmp_path / "b" / a.name).read_bytes()
         if a.suffix == ".svg":
-            ElementTree.fromstring(a.read_text(encoding="utf-8"))
+            assert a.read_text(encoding="utf-8") == first[a.stem]
+            ElementTree.fromstring(first[a.stem])
         else:
             assert a.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
 
@@ -275,3 +289,9 @@ def test_a_key_that_looks_like_mathematics_is_shown_as_it_is() -> None:
     assert "$\\frac{q}$" in plots.svg(
         heat_map(replace(sample.TWO, keys=sample.key_times((0, 5, 0, 0, 0, 0, 0, 0), ["$\\frac{q}$"])))
     )
+
+
+def test_names_of_figures_fit_a_disk_and_differ() -> None:
+    names = {file_names.file_name("timeline-0", "x" * 400 + end) for end in ("a", "b")}
+    assert len(names) == 2
+    assert all(len(name) < 250 for name in names)

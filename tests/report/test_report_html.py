@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import drawn
 import pytest
 import sample
 from simulated import simulate, timeline
 
 from breakdown.analysis import wording as fmt
 from breakdown.analysis.findings import Cost, ExperimentFinding, Timeline
-from breakdown.model.stages import STAGES
+from breakdown.model.stages import STAGES, Stage
 from breakdown.report import html, webtimeline
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
@@ -80,17 +81,17 @@ def pages() -> list[Timeline]:
 
 @pytest.fixture(scope="module")
 def text(pages: list[Timeline]) -> str:
-    return html.page(sample.experiment(), pages)
+    return drawn.page(sample.experiment(), pages)
 
 
 def test_one_file_is_written(tmp_path: Path) -> None:
-    path = html.write(sample.bare(), [], tmp_path / "report.html")
-    assert path.read_text(encoding="utf-8") == html.page(sample.bare(), [])
+    path = html.write(sample.bare(), [], drawn.svgs(sample.bare()), tmp_path / "report.html")
+    assert path.read_text(encoding="utf-8") == drawn.page(sample.bare(), [])
 
 
 @pytest.mark.parametrize("found", [sample.experiment(), sample.bare()], ids=["usual", "bare"])
 def test_nothing_comes_from_outside(found: ExperimentFinding, pages: list[Timeline]) -> None:
-    text = html.page(found, pages)
+    text = drawn.page(found, pages)
     assert "http://" not in text
     assert "https://" not in text
     assert "@import" not in text
@@ -148,8 +149,9 @@ def test_numbers_agree_with_the_finding(text: str) -> None:
         assert f"{cell.label} {fmt.ms(cell.step_ns)} {shares}" in stages
         for found in cell.stages:
             ops = ", ".join(f"{op} {fmt.ms(ns)}" for op, ns in found.by_op_ns.items())
+            stalled = f"{fmt.ms(found.contention_ns)} {fmt.ms(found.blocked_ns)}"
             around = f"{fmt.ms(found.exposed_ns)} {fmt.interval(found.exposed_interval_ns, fmt.ms)}"
-            assert f"{found.stage.label} {around} {fmt.ms(found.hidden_ns)} {fmt.ms(found.contention_ns)} {ops}" in stages
+            assert f"{found.stage.label} {around} {fmt.ms(found.hidden_ns)} {stalled} {ops}" in stages
     assert "the other worker meanwhile: compute 4.18, push 1.05" in stages
     assert "torch_ps 1 server, bsp: none up to 2 workers" in speed
     waterfalls = page.text("waterfall")
@@ -169,7 +171,15 @@ def test_configuration_machine_versions_and_troubles_are_told(text: str) -> None
     troubles = page.text("troubles")
     assert sample.experiment().failures[0] in troubles
     assert f"torch_ps 1s2w bsp: {sample.TWO.warnings[0]}" in troubles
+    assert f"torch_ps 1s2w bsp: {sample.TWO.notes[0]}" in troubles
     assert "1 failure and 1 warning" in page.text("verdict")
+    assert sample.experiment().verdict.others[0] in page.text("verdict")
+
+
+def test_a_queue_says_behind_what_it_stood(text: str) -> None:
+    update, summing = sample.TWO.stages[Stage.AGGREGATE].queued
+    said = f"update of fc1.weight at server-0 {fmt.ms(update.ns)}, sum of fc2.weight at server-0 {fmt.ms(summing.ns)}"
+    assert f"queue behind: {said}" in read(text).text("stages")
 
 
 def test_every_stage_is_explained(text: str) -> None:
@@ -187,7 +197,7 @@ def test_figures_say_in_words_what_they_show(text: str) -> None:
 
 
 def test_a_bare_finding_says_what_is_missing() -> None:
-    page = read(html.page(sample.bare(), []))
+    page = read(drawn.page(sample.bare(), []))
     assert "no single node" in page.text("waterfall")
     assert "No timeline" in page.text("timeline")
     assert "No key" in page.text("keys")
@@ -222,11 +232,11 @@ def test_names_cannot_break_the_page(pages: list[Timeline]) -> None:
     line = pages[1]
     spans = tuple(replace(span, key=EVIL) for span in line.spans)
     odd = replace(line, label=EVIL, spans=spans, lanes=tuple(f"{lane}<b>" for lane in line.lanes))
-    text = html.page(evil(sample.experiment()), [odd])
+    text = drawn.page(evil(sample.experiment()), [odd])
     page = read(text)
     assert page.tags["script"] == 1, "only the page's own script"
     assert "<script>alert" not in text
-    assert page.tags["b"] == read(html.page(replace(evil(sample.experiment()), name="x"), [])).tags["b"]
+    assert page.tags["b"] == read(drawn.page(replace(evil(sample.experiment()), name="x"), [])).tags["b"]
     for section in ("verdict", "speed", "waterfall", "stages", "timeline", "keys", "servers", "configuration", "troubles"):
         assert EVIL in page.text(section), section
 
@@ -281,4 +291,4 @@ def test_boxes_lie_in_proportion(pages: list[Timeline]) -> None:
 
 
 def test_the_same_finding_gives_the_same_page(text: str, pages: list[Timeline]) -> None:
-    assert html.page(sample.experiment(), pages) == text
+    assert drawn.page(sample.experiment(), pages) == text

@@ -93,7 +93,9 @@ def read(path: Path) -> ReadTrace:
 
 
 def tables(trace: Trace) -> Tables:
-    spans = pd.DataFrame(rows(trace.spans)).astype({"cpu_ns": "Int64", "stage": "category", "op": "category"})
+    spans = pd.DataFrame(rows(trace.spans)).astype(
+        {"cpu_ns": "Int64", "runnable_ns": "Int64", "stage": "category", "op": "category"}
+    )
     messages = pd.DataFrame(message_rows(trace.messages)).astype({"recv_start_ns": "Int64", "recv_end_ns": "Int64"})
     return Tables(spans, messages, pd.DataFrame(), {}, {})
 

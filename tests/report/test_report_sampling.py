@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import drawn
 import pytest
 import sample
 
@@ -12,7 +13,7 @@ from breakdown.analysis.sampling.findings import RoleSamples, Share, StackTime, 
 from breakdown.analysis.sampling.flame import flame
 from breakdown.model.identity import Node, Role
 from breakdown.model.stages import Op, Stage
-from breakdown.report import flames, html, plots
+from breakdown.report import flames, plots
 from breakdown.report.agreement import agreement
 from breakdown.report.figures.flame import flame_graph
 
@@ -40,7 +41,7 @@ IDLE = RoleSamples(Node(Role.SCHEDULER, 0), 50, (FLUSHER,), STACKS[3:], flame(ST
 def page() -> str:
     finding = sample.experiment()
     cell = replace(finding.cells[-1], samples=(IDLE, SERVER))
-    return html.page(replace(finding, cells=(*finding.cells[:-1], cell)), [])
+    return drawn.page(replace(finding, cells=(*finding.cells[:-1], cell)), [])
 
 
 def test_boxes_are_as_wide_as_their_time_and_what_cannot_be_seen_is_left_out() -> None:
@@ -90,7 +91,7 @@ def test_the_page_shows_graph_and_table(page: str) -> None:
 
 
 def test_without_samples_there_is_no_section() -> None:
-    assert "second-sight" not in html.page(sample.experiment(), [])
+    assert "second-sight" not in drawn.page(sample.experiment(), [])
 
 
 @pytest.mark.parametrize(("role", "says"), [(SERVER, "sgd"), (IDLE, "every thread slept whenever it was looked at")])

@@ -6,13 +6,13 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from support.ports import port
 
 from breakdown.analysis.account import account
 from breakdown.analysis.critical_path import walk
@@ -24,6 +24,7 @@ from breakdown.runner.imports import CELL, import_profile
 from breakdown.store.check import check
 from breakdown.store.profiles import xplane
 from breakdown.store.profiles.protobuf import MESSAGES, parse
+from breakdown.store.profiles.readable import LeftOut
 from breakdown.store.tables import Tables, load
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -150,15 +151,8 @@ with tf.profiler.experimental.Profile(sys.argv[1]):
 """
 
 
-def free_addresses(count: int) -> list[str]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+def addresses(count: int) -> list[str]:
+    return [f"127.0.0.1:{port()}" for _ in range(count)]
 
 
 def run(program: str, commands: Sequence[Sequence[str]], ends: Sequence[int]) -> None:
@@ -228,7 +222,7 @@ def graph(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     out = tmp_path_factory.mktemp(request.param)
     for name in ("metadata", "timelines"):
         (out / name).mkdir()
-    told = (str(out), request.param, str(STEPS), *free_addresses(3))
+    told = (str(out), request.param, str(STEPS), *addresses(3))
     run(GRAPH, [("ps", "0", *told), ("worker", "0", *told), ("worker", "1", *told)], ends=(1, 2))
     return request.param, out
 
@@ -291,7 +285,7 @@ def test_metadata_with_its_timelines_is_not_counted_twice(graph: tuple[str, Path
 def strategy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """XPlane files of a chief, a server and two workers."""
     out = tmp_path_factory.mktemp("strategy")
-    told = (str(out), str(2 * STEPS), *free_addresses(8))
+    told = (str(out), str(2 * STEPS), *addresses(8))
     roles = [("ps", "0"), ("worker", "0"), ("worker", "1"), ("chief", "0")]
     run(STRATEGY, [(*role, *told) for role in roles], ends=(3,))
     return out
@@ -315,7 +309,9 @@ def test_each_roles_xplane_makes_one_run(strategy: Path, tmp_path: Path) -> None
 
 def test_a_worker_alone_is_told_what_it_lacks(strategy: Path, tmp_path: Path) -> None:
     """Of the server nothing is known, so what came from it is not parted."""
-    files = {xplane.read(str(path), parse("XSpace", path.read_bytes())).device: path for path in strategy.rglob("*.pb")}
+    files = {
+        xplane.read(str(path), parse("XSpace", path.read_bytes()), LeftOut()).device: path for path in strategy.rglob("*.pb")
+    }
     worker = files["/job:worker/replica:0/task:1/device:CPU:0"]
     tables = imported(worker, tmp_path)
     sound(tables)

@@ -20,6 +20,7 @@ from breakdown.launch.plan import RunPlan
 from breakdown.runner import matrix
 from breakdown.runner.matrix import Event, Outcome
 from breakdown.runner.output import Existing
+from breakdown.runner.unfinished import NOT_ENDED
 from breakdown.store.folder import CellFolder
 from breakdown.store.tables import load as load_tables
 
@@ -171,7 +172,7 @@ def test_what_a_killed_tool_left_is_collected_on_resume(tmp_path: Path, monkeypa
             measure(tmp_path, ONE)
     folder = only_cell(tmp_path / "results")
     (entry,) = folder.read()["runs"]
-    assert (entry["status"], entry["error"]) == ("failed", "the tool ended before this repetition did")
+    assert (entry["status"], entry["error"]) == ("failed", NOT_ENDED)
     assert (folder.raw_dir(0) / "worker-0.trace").is_file()
     measure(tmp_path, ONE, Existing.RESUME)
     assert [entry["status"] for entry in folder.read()["runs"]] == ["failed", "done"]

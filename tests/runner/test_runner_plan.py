@@ -87,7 +87,7 @@ def test_traces_stay_when_specs_go(tmp_path: Path) -> None:
 def test_specs_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "raw").write_text("in the way")
     found = prepared(tmp_path, Cell(backend="single"))
-    with pytest.raises(RunError, match=r"cannot write .*worker-0\.json: Not a directory\. Free some space"):
+    with pytest.raises(RunError, match=r"cannot write .*worker-0\.json: Not a directory\. A part of this path is a file"):
         write_specs(found.specs)
 
 

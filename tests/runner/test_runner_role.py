@@ -100,8 +100,6 @@ def test_sigterm_flushes_the_trace(tmp_path: Path) -> None:
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    begin = time.monotonic()
     process.send_signal(signal.SIGTERM)
     assert finish(process) == (128 + signal.SIGTERM, "")
-    assert time.monotonic() - begin < 5
     assert read(str(trace)).warnings == ()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from breakdown.analysis.sampling.compare import sampled_roles
+from breakdown.analysis.sampling.findings import ThreadSamples
 from breakdown.cli.main import cli
 from breakdown.errors import EnvironmentMissingError
 from breakdown.launch import environments, sampling
@@ -19,10 +21,14 @@ from breakdown.model.stages import Stage
 from breakdown.store.folder import ExperimentFolder
 from breakdown.store.tables import Tables, load
 
+AGREES = 0.25
+"""How far the sampled share of what a thread mostly does may be from the traced one. A hundred samples or more have a
+standard error of 5 points, each taken a little late where cores are busy. A map that knows no such stack is off by more."""
+
 EXPERIMENT = """
 name: trial
 repetitions: 1
-defaults: {workload_options: {features: 256, hidden: 512, layers: 2}, batch_size: 64, warmup_steps: 2}
+defaults: {workload_options: {features: 256, hidden: 256, layers: 2}, batch_size: 64, warmup_steps: 2}
 include:
 """
 
@@ -39,6 +45,13 @@ def experiment(folder: Path, cell: str) -> Path:
     path = folder / "trial.yaml"
     path.write_text(f"{EXPERIMENT}  - {cell}\n")
     return path
+
+
+def both_seen(threads: Iterable[ThreadSamples], name: str, stage: Stage | None) -> tuple[float, float]:
+    """The share of a stage in a thread's time, sampled and traced."""
+    (thread,) = (thread for thread in threads if thread.name == name)
+    found = [share for share in thread.shares if share.stage == stage]
+    return sum(share.sampled for share in found), sum(share.traced or 0.0 for share in found)
 
 
 def only_cell(output: Path) -> Tables:
@@ -68,7 +81,8 @@ def test_the_plan_says_that_roles_would_be_sampled(tmp_path: Path) -> None:
 def test_every_role_of_a_parameter_server_is_sampled_and_shown(tmp_path: Path) -> None:
     if sampling.program() is None:
         pytest.skip("py-spy is not installed")
-    file = experiment(tmp_path, "{backend: torch_ps, servers: 1, workers: 2, steps: 150}")
+    # Steps of some 5 ms where a machine is quick: it takes 1.5 s from a role's start until py-spy looks.
+    file = experiment(tmp_path, "{backend: torch_ps, servers: 1, workers: 2, steps: 500}")
     said = breakdown(tmp_path, "run", file, "--output", "out", "--sample")
     assert "py-spy beside the trace, torch_ps 1s2w bsp: " in said
     tables = only_cell(tmp_path / "out")
@@ -78,9 +92,7 @@ def test_every_role_of_a_parameter_server_is_sampled_and_shown(tmp_path: Path) -
     assert [str(role.node) for role in roles] == ["scheduler-0", "server-0", "worker-0", "worker-1"]
     for role in roles:
         if role.node.role == Role.WORKER:
-            main = next(thread for thread in role.threads if thread.name == "main")
-            shares = {share.stage: share.sampled for share in main.shares}
-            assert shares[Stage.COMPUTE] > shares.get(Stage.OTHER, 0.0)
+            assert both_seen(role.threads, "main", Stage.COMPUTE)[0] > both_seen(role.threads, "main", Stage.OTHER)[0]
     page = (tmp_path / "out" / "report.html").read_text()
     assert 'id="second-sight"' in page
     assert page.count('<svg class="flame"') >= 3
@@ -89,16 +101,21 @@ def test_every_role_of_a_parameter_server_is_sampled_and_shown(tmp_path: Path) -
 
 
 SCRIPT = """
+import glob, time
 import mxnet as mx
 kv = mx.kv.create("local")
-x = mx.nd.ones((2000, 2000))
+x = mx.nd.ones((1000, 1000))
 kv.init(3, x)
-for _ in range(20):
+end = None
+while end is None or time.monotonic() < end:
     kv.push(3, mx.nd.dot(x, x))
     kv.pull(3, out=x)
     x = x / x.sum()
     x.wait_to_read()
+    if end is None and any("Sampling process" in open(log).read() for log in glob.glob("out/command/log/*/*.py-spy.log")):
+        end = time.monotonic() + 4
 """
+"""Works for 4 s from when py-spy looks, whenever that is. Its operations are long against the time that a look takes."""
 
 
 @pytest.mark.e2e
@@ -113,10 +130,10 @@ def test_a_users_own_command_is_sampled(tmp_path: Path) -> None:
     said = breakdown(tmp_path, "trace", "mxnet", "--sample", "--output", "out", "--", python, "script.py")
     assert "py-spy beside the trace" in said
     (role,) = sampled_roles(load(tmp_path / "out" / "command"))
-    threads = {thread.name: thread for thread in role.threads}
-    assert {"main", "engine"} <= set(threads)
-    shares = {share.stage: share.sampled for share in threads["engine"].shares}
-    assert shares[Stage.COMPUTE] > 0.2
+    assert {"main", "engine"} <= {thread.name for thread in role.threads}
+    seen, recorded = both_seen(role.threads, "engine", Stage.COMPUTE)
+    assert recorded > 2 * AGREES
+    assert seen == pytest.approx(recorded, abs=AGREES)
 
 
 @pytest.mark.e2e
@@ -134,7 +151,6 @@ def test_tensorflows_own_threads_are_sampled(tmp_path: Path) -> None:
     path.write_text(f"name: trial\nrepetitions: 1\ninclude:\n  - {cell}\n")
     breakdown(tmp_path, "run", path, "--output", "out", "--sample", "--sample-rate", "4")
     (role,) = sampled_roles(only_cell(tmp_path / "out"))
-    threads = {thread.name: {share.stage: share.sampled for share in thread.shares} for thread in role.threads}
-    assert threads["main"][None] > 0.5
-    assert threads["tf_Compute"].get(Stage.COMPUTE, 0.0) > 0.4
-    assert threads["tf_Compute"].get(None, 0.0) < 0.4
+    # Some 25 samples are too few to compare shares. But the map knows what they show, and who waits is seen to wait.
+    assert both_seen(role.threads, "tf_Compute", Stage.COMPUTE)[0] > both_seen(role.threads, "tf_Compute", Stage.OTHER)[0]
+    assert both_seen(role.threads, "main", None)[0] > both_seen(role.threads, "main", Stage.OTHER)[0]

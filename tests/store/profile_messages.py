@@ -69,7 +69,7 @@ def run_metadata(worker: int = 0, shift_us: int = 0, server_us: int = 0, without
         protobuf.new(
             "DeviceStepStats",
             device=device,
-            node_stats=[one for one in nodes if not any(f"_{lost} from" in one.timeline_label for lost in without)],
+            node_stats=[one for one in nodes if not any(f"_{lost} from".encode() in one.timeline_label for lost in without)],
         )
         for device, nodes in devices.items()
     ]
@@ -80,16 +80,16 @@ def timeline_of(metadata: Any) -> dict[str, Any]:
     """As TensorFlow's timeline.py makes it."""
     events: list[dict[str, Any]] = [{"ph": "M", "name": "process_name", "pid": 0, "args": {"name": "Allocators"}}]
     for pid, device in enumerate(metadata.step_stats.dev_stats, start=1):
-        events.append({"ph": "M", "name": "process_name", "pid": pid, "args": {"name": f"{device.device} Compute"}})
+        events.append({"ph": "M", "name": "process_name", "pid": pid, "args": {"name": f"{device.device.decode()} Compute"}})
         for one in device.node_stats:
-            if one.node_name == "RecvTensor":
+            if one.node_name == b"RecvTensor":
                 kind, inputs = "RecvTensor", []
                 start_us, length_us = one.all_start_micros, one.all_end_rel_micros
             else:
-                kind, _, rest = one.timeline_label.partition(" = ")[2].partition("(")
+                kind, _, rest = one.timeline_label.decode().partition(" = ")[2].partition("(")
                 inputs = [text for text in rest[:-1].split(", ") if text]
                 start_us, length_us = one.all_start_nanos // US, one.all_end_rel_nanos // US
-            arguments = {"name": one.node_name, "op": kind} | {f"input{at}": text for at, text in enumerate(inputs)}
+            arguments = {"name": one.node_name.decode(), "op": kind} | {f"input{at}": text for at, text in enumerate(inputs)}
             times = {"ts": start_us, "dur": length_us}
             events.append({"ph": "X", "cat": "Op", "name": kind, "pid": pid, "tid": 0, "args": arguments, **times})
     return {"traceEvents": events}

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from support.saved import content_of
+
 from breakdown.model.identity import Node, Role, request_id
 from breakdown.model.records import Direction, Verb
 from breakdown.model.stages import Op, Stage
@@ -18,10 +20,10 @@ SCHEDULER, SERVER = Node(Role.SCHEDULER, 0), Node(Role.SERVER, 0)
 WORKERS = (Node(Role.WORKER, 0), Node(Role.WORKER, 1))
 
 
-def cell(path: Path) -> CellFolder:
+def cell(path: Path, runs: Iterable[int] = (0,)) -> CellFolder:
     """A saved cell without tables."""
     folder = CellFolder(path)
-    folder.write({"format_version": 1, "cell_id": path.name, "runs": []})
+    folder.write(content_of(path.name, runs))
     return folder
 
 
@@ -36,7 +38,7 @@ def record_worker(folder: CellFolder, run: int, node: Node, begin_ns: int = 1000
     main, send, recv = (recorder.thread(name) for name in ("main", "send-server-0", "recv-server-0"))
     key, forward, block = (recorder.intern(text) for text in ("fc1.weight", Op.FORWARD, Op.BLOCK))
     push, pull = request_id(node, 1), request_id(node, 2)
-    main.span(Stage.COMPUTE, forward, key, 0, 0, begin_ns, begin_ns + 100, cpu_ns=0)
+    main.span(Stage.COMPUTE, forward, key, 0, 0, begin_ns, begin_ns + 100, cpu_ns=0, runnable_ns=40)
     main.span(Stage.WAIT, block, key, 0, 0, begin_ns + 100, begin_ns + 400, cause_id=pull)
     send.sent(Verb.PUSH, Direction.REQUEST, key, 0, 4096, push, SERVER.code, begin_ns + 110, begin_ns + 150)
     send.sent(Verb.PULL, Direction.REQUEST, key, 0, 0, pull, SERVER.code, begin_ns + 150, begin_ns + 155)

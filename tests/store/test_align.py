@@ -31,7 +31,7 @@ def half(kind: Kind, peer: int, start_ns: int) -> tuple[Kind, tuple[int, ...]]:
 
 
 def record(folder: CellFolder, pings: list[list[int]], sent_ns: int, received_ns: int) -> None:
-    span = (Stage.COMPUTE, 1, 0, 0, 0, 2010, 2030, 0, 0, -1)
+    span = (Stage.COMPUTE, 1, 0, 0, 0, 2010, 2030, 0, 0, -1, -1)
     step = (0, 2000, 2100, 64, 0, 0, 0)
     notes = [("clock", {"reference": "scheduler-0", "pings": pings})] if pings else []
     write_trace(folder, SCHEDULER, "here", [])

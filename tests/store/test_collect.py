@@ -120,19 +120,20 @@ def test_the_tables_have_the_columns_and_types_of_the_schema(folder: CellFolder)
 def test_not_measured_stays_apart_from_zero(folder: CellFolder) -> None:
     recorder = open_recorder(folder, 0, WORKERS[0])
     main = recorder.thread("main")
-    main.span(Stage.OTHER, 0, 0, 0, 0, 0, 1, cpu_ns=0)
+    main.span(Stage.OTHER, 0, 0, 0, 0, 0, 1, cpu_ns=0, runnable_ns=0)
     main.span(Stage.OTHER, 0, 0, 0, 0, 1, 2)
     for step, loss in enumerate([None, 0.0, float("nan")]):
         recorder.step(step, step, step + 1, 1, loss=loss)
     recorder.close()
     collect(folder, 0)
     tables = load(folder.path)
-    assert tables.spans["cpu_ns"].tolist() == [0, pd.NA]
+    assert tables.spans["cpu_ns"].tolist() == tables.spans["runnable_ns"].tolist() == [0, pd.NA]
     assert tables.steps["loss"].isna().tolist()[:2] == [True, False]
     assert np.isnan(pq.read_table(folder.table("steps"))["loss"][2].as_py())
 
 
 def test_repetitions_are_added_and_a_repeated_collection_replaces_its_own(folder: CellFolder) -> None:
+    cell(folder.path, runs=(0, 1))
     for run in (0, 1):
         record_run(folder, run)
         collect(folder, run)
@@ -233,7 +234,7 @@ def test_a_full_disk_leaves_the_tables_and_the_traces_as_they_were(folder: CellF
         timeout=60,
         check=True,
     )
-    assert f"cannot write {folder.table('messages')}: " in done.stdout
+    assert f"cannot write {folder.clock}: " in done.stdout
     assert "File too large" in done.stdout
     assert {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()} == before
 

@@ -6,12 +6,15 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from store_traces import WORKERS, cell, record_worker
+from support.saved import content_of
 
 from breakdown.errors import BreakdownError, TraceError, UsageError
+from breakdown.model.schema import FORMAT_VERSION
 from breakdown.store.collect import collect
 from breakdown.store.files import replacing
 from breakdown.store.folder import CellFolder, ExperimentFolder
@@ -21,7 +24,7 @@ from breakdown.store.version import current
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     folder = CellFolder(tmp_path / "experiment" / "cell")
-    content = {"format_version": 1, "cell_id": "cell", "label": "größer", "runs": []}
+    content = content_of("cell", label="größer")
     assert not folder.exists()
     folder.write(content)
     assert folder.exists()
@@ -41,7 +44,7 @@ def test_cells_are_listed_by_id_and_the_matrix_has_its_own_order(tmp_path: Path)
     for name in ("b", "a"):
         cell(tmp_path / name)
     (tmp_path / "plots").mkdir()
-    experiment.write({"name": "x", "cells": ["b", "a"]})
+    experiment.write({"name": "x", "description": "", "cells": ["b", "a"]})
     assert experiment.cells() == [experiment.cell("a"), experiment.cell("b")]
     assert experiment.read()["cells"] == ["b", "a"]
 
@@ -68,9 +71,9 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path: Path) ->
         ("[]", TraceError, "holds no JSON object"),
         ("{}", TraceError, "has no format_version"),
         (
-            '{"format_version": 2}',
+            '{"format_version": 3}',
             TraceError,
-            "written in format 2; this version of breakdown reads up to 1. Install a newer",
+            "written in format 3; this version of breakdown reads up to 2. Install a newer",
         ),
         ('{"format_version": 0}', TraceError, "written in format 0, which nothing leads from"),
     ],
@@ -101,6 +104,23 @@ def test_an_older_cell_goes_through_all_its_migrations(tmp_path: Path) -> None:
     migrations = {1: rename, 2: add_label}
     found = current(tmp_path, {"format_version": 1, "name": "x"}, version=3, migrations=migrations)
     assert found == {"format_version": 3, "cell_id": "x", "label": "X"}
+
+
+def test_a_result_of_format_1_lacks_what_it_did_not_record(tmp_path: Path) -> None:
+    """A repetition that is added to it has it."""
+    folder = cell(tmp_path)
+    folder.write(content_of("cell", runs=(0, 1), format_version=1))
+    for run in range(2):
+        record_worker(folder, run, WORKERS[0])
+        collect(folder, run)
+        if run == 0:
+            spans = pq.read_table(folder.table("spans"))
+            pq.write_table(spans.drop_columns(["runnable_ns"]), folder.table("spans"))
+            assert load(tmp_path).spans["runnable_ns"].isna().all()
+    assert folder.read()["format_version"] == FORMAT_VERSION
+    forward = load(tmp_path).spans.query("op == 'forward'")
+    assert forward["cpu_ns"].tolist() == [0, 0]
+    assert forward["runnable_ns"].tolist() == [pd.NA, 40]
 
 
 def test_a_cell_without_tables_says_so(tmp_path: Path) -> None:

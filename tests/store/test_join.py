@@ -13,7 +13,7 @@ from store_traces import WORKERS, cell
 from breakdown.model.identity import Node
 from breakdown.model.stages import Op, Stage
 from breakdown.record.api import NOT_MEASURED, THREAD_NOTE
-from breakdown.record.layout import COLUMNS, Kind, row_struct
+from breakdown.record.layout import COLUMNS, USED, Kind, row_struct
 from breakdown.record.recorder import FileRecorder
 from breakdown.record.tracefile import TraceFile
 from breakdown.record.writer import TraceWriter
@@ -37,8 +37,8 @@ def record_python(folder: CellFolder, node: Node) -> None:
     folder.raw_dir(0).mkdir(parents=True, exist_ok=True)
     recorder = FileRecorder(str(folder.raw_file(0, node)), 0, node)
     main = recorder.thread("main")
-    main.span(Stage.COMPUTE, recorder.intern(Op.FORWARD), 0, 0, 0, 100, 200, cpu_ns=90)
-    main.span(Stage.WAIT, recorder.intern(Op.BLOCK), 0, 0, 0, 200, 500, cpu_ns=10)
+    main.span(Stage.COMPUTE, recorder.intern(Op.FORWARD), 0, 0, 0, 100, 200, cpu_ns=90, runnable_ns=4)
+    main.span(Stage.WAIT, recorder.intern(Op.BLOCK), 0, 0, 0, 200, 500, cpu_ns=10, runnable_ns=4)
     recorder.step(0, 100, 500, 4)
     recorder.note("parameter_names", {"0": "fc1.weight"})
     recorder.close()
@@ -53,7 +53,8 @@ def record_native(folder: CellFolder, node: Node, rows: list[tuple[int, int, int
     for thread, name in ((1, "main"), (2, "engine")):
         writer.text(Kind.THREAD, thread, name)
     for thread, op, start, end in rows:
-        values = {**dict.fromkeys(COLUMNS[Kind.SPAN], 0), "op": op, "start_ns": start, "end_ns": end, "cpu_ns": NOT_MEASURED}
+        unknown = dict.fromkeys(USED, NOT_MEASURED)
+        values = {**dict.fromkeys(COLUMNS[Kind.SPAN], 0), "op": op, "start_ns": start, "end_ns": end, **unknown}
         writer.rows(Kind.SPAN, thread, [row_struct(Kind.SPAN).pack(*values.values())])
     writer.json(Kind.NOTE, ["traffic", 7])
     writer.json(Kind.END, {"lost": 0})
@@ -77,7 +78,8 @@ def test_two_traces_of_a_node_become_one(folder: CellFolder) -> None:
         ["main", "wait", 350, 490],
         ["main", "block", 490, 500],
     ]
-    assert tables.spans["cpu_ns"].isna().tolist() == [True, False, *[True] * 6]  # forward was left whole
+    for name in USED:
+        assert tables.spans[name].isna().tolist() == [True, False, *[True] * 6]  # forward was left whole
     noted = [note for note in tables.notes["0"]["worker-0"] if note[0] != THREAD_NOTE]
     assert noted == [["traffic", 7], ["parameter_names", {"0": "fc1.weight"}]]
     assert list(report.recorder_cost_ns_per_span) == ["worker-0"]

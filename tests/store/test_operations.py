@@ -12,7 +12,7 @@ from breakdown.model.identity import NO_REQUEST, Node, Role, operation_id, reque
 from breakdown.model.records import Direction, Verb
 from breakdown.model.stages import Op, Stage
 from breakdown.record.api import NOT_MEASURED
-from breakdown.record.layout import COLUMNS, Kind, row_struct
+from breakdown.record.layout import COLUMNS, USED, Kind, row_struct
 from breakdown.record.writer import TraceWriter
 from breakdown.store.check import check
 from breakdown.store.collect import collect
@@ -44,7 +44,7 @@ class Native:
         self._rows: list[tuple[Kind, int, bytes]] = []
 
     def add(self, kind: Kind, thread: str, **given: Any) -> None:
-        values = dict.fromkeys(COLUMNS[kind], 0) | {"cpu_ns": NOT_MEASURED, "step": -1} | given
+        values = dict.fromkeys(COLUMNS[kind], 0) | dict.fromkeys(USED, NOT_MEASURED) | {"step": -1} | given
         for name in ("op", "key"):
             if isinstance(values.get(name), str):
                 values[name] = self._texts.setdefault(values[name], len(self._texts))

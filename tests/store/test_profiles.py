@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 from profile_messages import (
@@ -15,6 +17,7 @@ from profile_messages import (
     WEIGHT_BYTES,
     Event,
     local_step,
+    node,
     run_metadata,
     timeline_of,
     xspace,
@@ -22,8 +25,8 @@ from profile_messages import (
 
 from breakdown.analysis.account import account
 from breakdown.analysis.critical_path import walk
-from breakdown.errors import RunError, UsageError
-from breakdown.model.identity import Node, Role
+from breakdown.errors import UsageError
+from breakdown.model.identity import NO_REQUEST, Node, Role
 from breakdown.runner.imports import CELL, import_profile, role
 from breakdown.store.check import check
 from breakdown.store.tables import Tables, load
@@ -96,9 +99,9 @@ def test_a_chief_that_trains_is_the_first_worker(tmp_path: Path) -> None:
         content = run_metadata(worker, shift_us).SerializeToString()
         chief = run_metadata(0, 700 + shift_us)
         for device in chief.step_stats.dev_stats:
-            device.device = device.device.replace("worker", "chief")
+            device.device = device.device.replace(b"worker", b"chief")
             for one in device.node_stats:
-                one.timeline_label = one.timeline_label.replace("worker", "chief")
+                one.timeline_label = one.timeline_label.replace(b"worker", b"chief")
         write(tmp_path / "in" / f"{worker}.pb", content)
         if worker == 0:
             write(tmp_path / "in" / "chief.pb", chief.SerializeToString())
@@ -336,7 +339,7 @@ def test_a_profile_without_a_step(tmp_path: Path) -> None:
     path = write(tmp_path / "m.xplane.pb", xspace(idle).SerializeToString())
     with pytest.raises(UsageError, match=r"--role worker-0="):
         imported(tmp_path, path)
-    with pytest.raises((UsageError, RunError), match="holds no operation that worker-0 ran"):
+    with pytest.raises(UsageError, match="holds no operation that worker-0 ran"):
         imported(tmp_path, path, roles={path: Node(Role.WORKER, 0)})
 
 
@@ -349,3 +352,207 @@ def test_options_that_cannot_be(tmp_path: Path) -> None:
     write(tmp_path / "out" / "mine", b"x")
     with pytest.raises(UsageError, match="is not empty"):
         imported(tmp_path, path)
+
+
+def test_waiting_for_an_input_queue_is_input(tmp_path: Path) -> None:
+    """The worker's matrix waits for a batch, for 60 us of which nothing else is done."""
+    own, other = graph_run(1)
+    taken = {"name": "batch", "kernel_type": "QueueDequeueManyV2", "step_id": 1}
+    own["tf_Compute/1"] = [
+        ("ExecutorState::Process", 1000, 1020, {"id": 1}),
+        ("ExecutorState::ProcessAsync::Start", 1000, 1020, taken),
+        ("ExecutorState::Process", 1110, 1400, {"id": 1}),
+        *own["tf_Compute/1"][3:],
+    ]
+    own["grpc"] = [("ExecutorState::ProcessAsync::Done", 1100, 1105, taken)]
+    for name, lines in (("a", own), ("b", other)):
+        write(tmp_path / "in" / f"{name}.xplane.pb", xspace(lines).SerializeToString())
+    found = exposed_us(imported(tmp_path, tmp_path / "in"))
+    assert found["input", "load", "worker-0"] == 100
+    assert not [stage for stage, _, _ in found if stage in ("wait", "other")]
+
+
+@pytest.mark.parametrize(("kind", "stage"), [("MatMul", "input"), ("AssignAdd", "wait")])
+def test_what_is_taken_from_a_queue_is_a_batch_where_something_is_computed_of_it(
+    tmp_path: Path, kind: str, stage: str
+) -> None:
+    metadata, taken = run_metadata(), "QueueDequeueManyV2"
+    worker = metadata.step_stats.dev_stats[0].node_stats
+    end_us = MS // US  # of the step until then
+    worker.extend([
+        node("taken", taken, "queue", end_us, end_us + 200), node("used", kind, "taken", end_us + 200, end_us + 300)
+    ])  # fmt: skip
+    found = exposed_us(imported(tmp_path, write(tmp_path / "step", metadata.SerializeToString())))
+    assert sum(us for (of, op, _), us in found.items() if of == stage and op in ("load", taken)) == 200
+
+
+def timeline_events(*devices: str) -> list[dict[str, Any]]:
+    """Of each device, three operations in a row, 90 us each."""
+    named = [
+        {"name": "process_name", "ph": "M", "pid": pid, "args": {"name": f"{device} Compute"}}
+        for pid, device in enumerate(devices)
+    ]
+    operations = (("x", "Const"), ("gradients/MatMul", "MatMul"), ("train/ApplyGradientDescent", "ApplyGradientDescent"))
+    return named + [
+        {"ph": "X", "name": kind, "pid": pid, "ts": 10**15 + 100 * at, "dur": 90, "args": {"name": name, "op": kind}}
+        for pid in range(len(devices))
+        for at, (name, kind) in enumerate(operations)
+    ]
+
+
+def timeline_file(path: Path, events: list[Any]) -> Path:
+    return write(path, json.dumps({"traceEvents": events}).encode())
+
+
+LOCAL = "/job:localhost/replica:0/task:0"
+
+
+@pytest.mark.parametrize("device", ["/cpu:0", "/device:CPU:0", "/gpu:0", "/device:GPU:0", "/device:XLA_CPU:0"])
+def test_devices_as_all_versions_of_tensorflow_name_them(tmp_path: Path, device: str) -> None:
+    tables = imported(tmp_path, timeline_file(tmp_path / "t.json", timeline_events(LOCAL + device)))
+    assert exposed_us(tables) == {
+        ("compute", "forward", "worker-0"): 90,
+        ("compute", "backward", "worker-0"): 90,
+        ("compute", "update", "worker-0"): 90,
+        ("compute", "handover", "worker-0"): 20,
+    }
+
+
+@pytest.mark.parametrize("form", ["timeline", "metadata"])
+@pytest.mark.parametrize("gpu", ["/device:GPU:0", "/gpu:0", LOCAL + "/device:GPU:0"])
+def test_a_gpus_kernels_count_once_and_are_named(tmp_path: Path, gpu: str, form: str) -> None:
+    lanes = (f"{gpu}/stream:all", f"{gpu}/memcpy")
+    if form == "timeline":
+        tables = imported(tmp_path, timeline_file(tmp_path / "t", timeline_events(LOCAL + "/device:GPU:0", *lanes)))
+        assert sum(exposed_us(tables).values()) == 290
+    else:
+        metadata = run_metadata()
+        for lane in lanes:
+            metadata.step_stats.dev_stats.add(
+                device=lane.encode(), node_stats=metadata.step_stats.dev_stats[0].node_stats[-3:]
+            )
+        tables = imported(tmp_path, write(tmp_path / "t", metadata.SerializeToString()))
+        assert sum(exposed_us(tables).values()) == 1000
+    told = 9 + 1  # nine operations, and the server being told
+    assert len(set(tables.spans["request_id"]) - {NO_REQUEST}) == (3 if form == "timeline" else told)
+    assert f"6 records of {gpu}/memcpy, {gpu}/stream:all were left out" in warnings(tables)
+
+
+def test_a_device_of_no_process_is_named_and_left_out(tmp_path: Path) -> None:
+    path = timeline_file(tmp_path / "t.json", timeline_events(LOCAL + "/device:CPU:0", "/host:CPU"))
+    assert "records of /host:CPU, whose name does not say its job and task, were left out, 3 in all" in warnings(
+        imported(tmp_path, path)
+    )
+    alone = timeline_file(tmp_path / "alone.json", timeline_events("/host:CPU"))
+    with pytest.raises(UsageError, match=r"alone\.json holds no operation of a worker\. The devices are /host:CPU"):
+        imported(tmp_path / "2", alone)
+
+
+BAD_TIMES = [float("inf"), float("nan"), 1e300, 10**30, -5, None, True, "90", []]
+
+
+@pytest.mark.parametrize("name", ["ts", "dur"])
+@pytest.mark.parametrize("value", BAD_TIMES, ids=str)
+def test_an_event_without_a_true_time_is_left_out_and_counted(tmp_path: Path, name: str, value: object) -> None:
+    events = timeline_events(LOCAL + "/cpu:0")
+    events[2][name] = value
+    tables = imported(tmp_path, timeline_file(tmp_path / "t.json", events))
+    assert exposed_us(tables) == {
+        ("compute", "forward", "worker-0"): 90,
+        ("compute", "update", "worker-0"): 90,
+        ("compute", "handover", "worker-0"): 110,
+    }
+    assert f"left out, 1 in all; the first is event 2 of {tmp_path}/t.json" in warnings(tables)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"args": []}, {"args": "x"}, {"args": {"name": 7}}, {"args": {"name": "x", "op": None}}, {"args": {"input0": [1]}}],
+    ids=str,
+)
+def test_an_event_with_arguments_of_another_type_is_left_out_and_counted(tmp_path: Path, change: dict[str, Any]) -> None:
+    events: list[Any] = timeline_events(LOCAL + "/cpu:0")
+    events[2] |= change
+    events += [7, None]
+    found = warnings(imported(tmp_path, timeline_file(tmp_path / "t.json", events)))
+    assert found.count("left out") == (1 if not isinstance(change["args"], dict) else 2)
+    assert "the first is event 2 of" in found
+
+
+def test_a_time_that_is_zero_beside_true_ones_is_left_out(tmp_path: Path) -> None:
+    events = timeline_events(LOCAL + "/cpu:0")
+    events[1]["ts"] = 0
+    tables = imported(tmp_path, timeline_file(tmp_path / "t.json", events))
+    assert sum(exposed_us(tables).values()) == 190
+    assert "records that lie more than a day from the others of their process were left out, 1 in all" in warnings(tables)
+    metadata = run_metadata()
+    for field in ("all_start_nanos", "all_start_micros"):
+        setattr(metadata.step_stats.dev_stats[0].node_stats[0], field, 0)
+    tables = imported(tmp_path / "2", write(tmp_path / "m.pb", metadata.SerializeToString()))
+    assert "more than a day from the others" in warnings(tables)
+
+
+def test_times_from_zero_on_are_times(tmp_path: Path) -> None:
+    events = timeline_events(LOCAL + "/cpu:0")
+    for event in events[1:]:
+        event["ts"] -= 10**15
+    assert sum(exposed_us(imported(tmp_path, timeline_file(tmp_path / "t.json", events))).values()) == 290
+
+
+def test_names_that_are_no_utf_8_are_shown_byte_by_byte(tmp_path: Path) -> None:
+    metadata = run_metadata()
+    one = metadata.step_stats.dev_stats[0].node_stats[2]
+    one.node_name, one.timeline_label = b"conv\xff", b"conv\xff = MatMul(w)"
+    tables = imported(tmp_path, write(tmp_path / "m.pb", metadata.SerializeToString()))
+    assert "conv\\xff" in set(tables.spans["key"])
+    content = json.dumps({"traceEvents": timeline_events(LOCAL + "/cpu:0")}).encode()
+    for number, (name, shown) in enumerate(((b"a\xff", "a\\udcff"), (b"a\\ud800", "a\\ud800"))):
+        path = write(tmp_path / f"{number}.json", content.replace(b"gradients/MatMul", name))
+        assert shown in set(imported(tmp_path / str(number), path).spans["key"])
+    step = local_step(1000, 0)
+    space = xspace(step)
+    space.planes[0].event_metadata[4].value.name = b"mat\xff:MatMul"
+    assert len(imported(tmp_path / "x", write(tmp_path / "m.xplane.pb", space.SerializeToString())).steps) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b'{"traceEvents": ' + b"[" * 100_000, "nested too deeply"),
+        (b'{"traceEvents": [], "traceEvents": []}', "it has 'traceEvents' twice"),
+        (b'{"traceEvents": 7}', "no timeline of TensorFlow's"),
+        (b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff" + b"\xff" * 40, "is packed, and cut off or damaged"),
+        (b'{"traceEvents": [' + b"9" * 5000 + b"]}", "JSON that is cut off or damaged"),
+    ],
+)
+def test_files_that_are_no_timeline_are_refused_by_name(tmp_path: Path, content: bytes, says: str) -> None:
+    with pytest.raises(UsageError, match=says) as found:
+        imported(tmp_path, write(tmp_path / "t.json", content))
+    assert str(found.value).startswith(f"{tmp_path}/t.json is ")
+
+
+def test_two_devices_of_one_number_are_refused(tmp_path: Path) -> None:
+    events = timeline_events(LOCAL + "/cpu:0", LOCAL + "/gpu:0")
+    events[1]["pid"] = 0
+    with pytest.raises(UsageError, match=r"/cpu:0 and .*/gpu:0 have the number \(pid\) 0"):
+        imported(tmp_path, timeline_file(tmp_path / "t.json", events))
+
+
+def test_events_nested_a_thousand_deep(tmp_path: Path) -> None:
+    lines = local_step(1000, 0)
+    lines["deep"] = [("call", 1000 + at, 100_000 - at, {}) for at in range(5000)]
+    assert len(imported(tmp_path, write(tmp_path / "m.xplane.pb", xspace(lines).SerializeToString())).steps) == 1
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for name, says in (("pipe", "neither a file nor a folder"), ("loop", "cannot read"), ("n" * 300, "cannot read")):
+        with pytest.raises(UsageError, match=says):
+            imported(tmp_path, tmp_path / name)
+
+
+def test_a_role_beyond_all_ranks() -> None:
+    for text in ("worker-65536", "worker-²", "worker-" + "9" * 5000):
+        with pytest.raises(UsageError, match="unknown role"):
+            role(text)

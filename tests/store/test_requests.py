@@ -35,7 +35,7 @@ def rows(trace: TraceFile) -> list[Row]:
 
 def queue(trace: TraceFile, stage: Stage, size_bytes: int, start_ns: int, end_ns: int, request: int) -> tuple[int, ...]:
     op = trace.names.index(Op.QUEUE)
-    return (stage, op, 1, 7, size_bytes, start_ns, end_ns, request, NO_REQUEST, NOT_MEASURED)
+    return (stage, op, 1, 7, size_bytes, start_ns, end_ns, request, NO_REQUEST, NOT_MEASURED, NOT_MEASURED)
 
 
 def test_a_frame_that_was_asked_with(tmp_path: Path) -> None:
@@ -71,9 +71,9 @@ def test_a_push_that_was_served(tmp_path: Path) -> None:
         total = recorder.intern(Op.SUM)
         sender, thread = WORKER.code, first.ident
         none = NOT_MEASURED
-        handler.served(total, 1, 7, 512, PUSH, PULL, sender, thread, 10, 20, 30, 40, 60, 4096, 15, none, none)
+        handler.served(total, 1, 7, 512, PUSH, PULL, sender, thread, 10, 20, 30, 40, 60, 4096, 15, 3, none, none, none)
         sender, thread = WORKERS[1].code, second.ident
-        handler.served(total, 1, 7, 512, other, NO_REQUEST, sender, thread, 50, 55, 60, 60, 70, 4096, none, 95, 20)
+        handler.served(total, 1, 7, 512, other, NO_REQUEST, sender, thread, 50, 55, 60, 60, 70, 4096, none, none, 95, 20, 4)
 
     trace = recorded(tmp_path, SERVER, record)
     ask, total, update = int(Direction.REQUEST), trace.names.index(Op.SUM), trace.names.index(Op.UPDATE)
@@ -85,9 +85,13 @@ def test_a_push_that_was_served(tmp_path: Path) -> None:
             ("handle-0", Kind.SPAN, queue(trace, Stage.AGGREGATE, 512, 20, 30, PUSH)),
             ("handle-0", Kind.SPAN, queue(trace, Stage.AGGREGATE, 0, 20, 30, PULL)),
             ("handle-0", Kind.SPAN, queue(trace, Stage.AGGREGATE, 512, 55, 60, other)),
-            ("handle-0", Kind.SPAN, (Stage.AGGREGATE, total, 1, 7, 4096, 40, 60, PUSH, NO_REQUEST, 15)),
-            ("handle-0", Kind.SPAN, (Stage.AGGREGATE, total, 1, 7, 4096, 60, 70, other, NO_REQUEST, NOT_MEASURED)),
-            ("handle-0", Kind.SPAN, (Stage.AGGREGATE, update, 1, 7, 4096, 70, 95, other, NO_REQUEST, 20)),
+            ("handle-0", Kind.SPAN, (Stage.AGGREGATE, total, 1, 7, 4096, 40, 60, PUSH, NO_REQUEST, 15, 3)),
+            (
+                "handle-0",
+                Kind.SPAN,
+                (Stage.AGGREGATE, total, 1, 7, 4096, 60, 70, other, NO_REQUEST, NOT_MEASURED, NOT_MEASURED),
+            ),
+            ("handle-0", Kind.SPAN, (Stage.AGGREGATE, update, 1, 7, 4096, 70, 95, other, NO_REQUEST, 20, 4)),
         ]
     )
 
@@ -103,7 +107,7 @@ def test_a_pull_that_was_replied_to(tmp_path: Path) -> None:
     trace = recorded(tmp_path, SERVER, record)
     hold, answer = trace.names.index(Op.HOLD), int(Direction.REPLY)
     expected = [
-        (Kind.SPAN, (Stage.WAIT, hold, 1, 7, 0, 10, 20, PULL, PUSH, NOT_MEASURED)),
+        (Kind.SPAN, (Stage.WAIT, hold, 1, 7, 0, 10, 20, PULL, PUSH, NOT_MEASURED, NOT_MEASURED)),
         (Kind.SPAN, queue(trace, Stage.PULL, 4096, 20, 30, PULL)),
         (Kind.SPAN, queue(trace, Stage.PULL, 4096, 60, 70, PULL)),
         (Kind.SENT, (Verb.PULL, answer, 1, 7, 4096, PULL, WORKER.code, 40, 50)),

@@ -10,9 +10,11 @@ from tensorflow_rows import converted, did, halves, only
 from breakdown.model.identity import Node, Role, is_operation, requester
 from breakdown.model.invariants import violations
 from breakdown.model.records import Direction, Message, Span, Verb
+from breakdown.model.stages import Stage
 from breakdown.record.api import NOT_MEASURED
 from breakdown.record.layout import Kind
 from breakdown.store.decode import Vocabulary
+from breakdown.store.messages import NO_STEP
 from breakdown.store.tensorflow import calls
 from breakdown.store.tensorflow.convert import rows_of
 from breakdown.store.tensorflow.graphs import Graph
@@ -48,33 +50,28 @@ def recorded() -> list[Process]:
         did("run", "", 1060, 1980, NUMBER, thread="master", cause=STEP, size=1040),
         did("partitions", "", 1070, 1960, NUMBER, thread="master"),
         did("other", "RunGraph", 1080, 1140, NUMBER, thread="master"),
-        did("process", "", 1145, 1175, NUMBER),
         did("start", "w_R:_Recv", 1150, 1174, NUMBER),
         did("ask", PULL, 1155, 1172, NUMBER),
         did("decode", PULL, 1345, 1390, NUMBER, thread="poller"),
         did("done", "w_R:_Recv", 1395, 1396, NUMBER, thread="poller"),
-        did("process", "", 1400, 1800, NUMBER),
-        did("kernel", "loss:Mean", 1410, 1500, 0),
-        did("kernel", "_send_loss_0:_Send", 1505, 1510, 0),
-        did("kernel", "g:Mul", 1520, 1640, 0),
-        did("kernel", "g_S:_Send", 1645, 1790, 0),
+        did("kernel", "loss:Mean", 1410, 1500, NUMBER),
+        did("kernel", "_send_loss_0:_Send", 1505, 1510, NUMBER),
+        did("kernel", "g:Mul", 1520, 1640, NUMBER),
+        did("kernel", "g_S:_Send", 1645, 1790, NUMBER),
         did("take", PUSH, 1225, 1240, NUMBER, thread="handler"),
         did("encode", PUSH, 1650, 1655, NUMBER),
     ]
     server = [
         did("other", "RunGraph", 1125, 1135, NUMBER),
-        did("process", "", 1140, 1160, NUMBER),
-        did("kernel", "read:ReadVariableOp", 1142, 1150, 0),
-        did("kernel", "w_S:_Send", 1151, 1158, 0),
-        did("process", "", 1165, 1205, NUMBER),
+        did("kernel", "read:ReadVariableOp", 1142, 1150, NUMBER),
+        did("kernel", "w_S:_Send", 1151, 1158, NUMBER),
         did("start", "g_R:_Recv", 1190, 1204, NUMBER),
         did("ask", PUSH, 1195, 1203, NUMBER),
         did("take", PULL, 1215, 1228, NUMBER),
         did("encode", PULL, 1220, 1226, NUMBER),
         did("decode", PUSH, 1770, 1800, NUMBER, thread="poller"),
         did("done", "g_R:_Recv", 1805, 1806, NUMBER, thread="poller"),
-        did("process", "", 1810, 1890, NUMBER),
-        did("kernel", "apply:ResourceApplyGradientDescent", 1815, 1880, 0),
+        did("kernel", "apply:ResourceApplyGradientDescent", 1815, 1880, NUMBER),
         did("other", "RunGraphDone", 1895, 1905, NUMBER),
     ]
     return [
@@ -165,15 +162,16 @@ def test_the_run_is_held_until_the_last_part_has_answered(rows: tuple[list[Span]
 
 def test_processor_time_is_shared_out_over_the_stretches_of_an_operation() -> None:
     processes = recorded()
-    activities = [replace(one, cpu_ns=72) if one.name == "g_S:_Send" else one for one in processes[0].activities]
+    activities = [
+        replace(one, cpu_ns=72, runnable_ns=36) if one.name == "g_S:_Send" else one for one in processes[0].activities
+    ]
     processes[0] = replace(processes[0], activities=tuple(activities))
     vocabulary = Vocabulary()
     columns = rows_of(processes, vocabulary)[WORKER][Kind.SPAN].columns
     sending = columns["op"] == vocabulary.codes(["send"])[0]
-    found = zip(columns["start_ns"][sending], columns["end_ns"][sending], columns["cpu_ns"][sending], strict=True)
-    assert [tuple(map(int, one)) for one in found] == [(1645, 1650, 2), (1655, 1790, 67)]
-    measured = columns["cpu_ns"] != NOT_MEASURED
-    assert measured.sum() == 2
+    found = zip(*(columns[name][sending] for name in ("start_ns", "end_ns", "cpu_ns", "runnable_ns")), strict=True)
+    assert [tuple(map(int, one)) for one in found] == [(1645, 1650, 2, 1), (1655, 1790, 67, 34)]
+    assert all((columns[name] != NOT_MEASURED).sum() == 2 for name in ("cpu_ns", "runnable_ns"))
 
 
 def test_an_operation_that_began_before_tracing_is_held_since_its_process_was_told_to_run() -> None:
@@ -185,3 +183,72 @@ def test_an_operation_that_began_before_tracing_is_held_since_its_process_was_to
     columns = rows_of(processes, vocabulary)[SERVER][Kind.SPAN].columns
     held = columns["op"] == vocabulary.codes(["hold"])[0]
     assert (1120, 1800) in set(zip(columns["start_ns"][held].tolist(), columns["end_ns"][held].tolist(), strict=True))
+
+
+def test_runs_that_a_thread_asks_for_one_behind_the_other_are_joined() -> None:
+    """The chief's queue runner serves all workers: what it does between two runs is its own work, and delays the second."""
+    processes = recorded()
+    earlier, later = 5001, 5002  # neither has a part at the worker
+    part = halves("RunGraph", later, 5, 60, 2, (1440, 1445), (1450, 1450), (1510, 1515), (1520, 1520), ends=(1, 1))
+    runner = {"cause": NO_STEP, "thread": "master"}
+    more = (
+        did("run", "77", 1100, 1300, earlier, size=1090, **runner),
+        did("partitions", "", 1110, 1290, earlier, thread="master"),
+        did("run", "78", 1310, 1315, 5003, size=1305, **runner),  # another thread asked for it
+        did("run", "77", 1420, 1550, later, size=1400, **runner),
+        did("partitions", "", 1430, 1530, later, thread="master"),
+    )
+    processes[0] = replace(
+        processes[0], activities=(*processes[0].activities, *more), halves=(*processes[0].halves, *part[0])
+    )
+    processes[1] = replace(processes[1], halves=(*processes[1].halves, *part[1]))
+    spans, messages = converted(processes)
+    submit = only(spans, op="submit")
+    assert (submit.thread, submit.stage, submit.start_ns, submit.end_ns) == ("runner-77", Stage.SERIALIZE, 1300, 1400)
+    chain = sorted((one for one in spans if one.request_id == submit.request_id), key=lambda one: one.end_ns)
+    assert [(one.op, one.start_ns, one.end_ns) for one in chain[:4]] == [
+        ("queue", 1300, 1300), ("submit", 1300, 1400), ("queue", 1400, 1420), ("dispatch", 1420, 1430),
+    ]  # fmt: skip
+    before = [one.request_id for one in spans if one.op == "dispatch" and one.end_ns == 1300]
+    assert [chain[0].cause_id] == before
+    (asking,) = [one for one in messages if one.send_start_ns == 1440]
+    waiting = only(spans, op="queue", request_id=asking.request_id, thread=f"send-{SERVER}")
+    assert (waiting.start_ns, waiting.end_ns, waiting.cause_id) == (1430, 1440, submit.request_id)
+
+
+def test_that_a_part_may_be_forgotten_belongs_to_the_handing_out() -> None:
+    call = halves("CleanupGraph", 0, 5, 10, 0, (1940, 1945), (1950, 1950), (1951, 1952), (1953, 1953), ends=(1, 1))
+    processes = [replace(one, halves=(*one.halves, *more)) for one, more in zip(recorded(), call, strict=True)]
+    _, messages = converted(processes)
+    assert [(one.verb, one.key) for one in messages if one.step == NO_STEP] == [(Verb.PULL, "dispatch")] * 2
+
+
+QUEUES_GRAPH = Graph([
+    ["queue", "FIFOQueueV2", [], ""], ["batch", "QueueDequeueManyV2", ["queue"], ""], ["x", "Identity", ["batch"], ""],
+    ["y", "MatMul", ["x"], ""], ["token", "QueueDequeueV2", ["queue", "^y"], ""], ["step", "AssignAdd", ["token"], ""],
+])  # fmt: skip
+RUNNERS_GRAPH = Graph([["read", "PyFunc", [], ""], ["put", "QueueEnqueueV2", ["read"], ""]])
+
+
+def test_waiting_for_a_batch_from_a_queue_is_input_and_for_a_token_is_not() -> None:
+    """Whatever fills the queue meanwhile: its work is input as well."""
+    filling = 4712
+    activities = (
+        did("run", "1", 1060, 1980, NUMBER, thread="master", cause=STEP, size=1040),
+        did("run", "2", 1061, 1500, filling, thread="master2", cause=NO_STEP, size=1050),
+        did("start", "batch:QueueDequeueManyV2", 1100, 1110, NUMBER),
+        did("kernel", "read:PyFunc", 1120, 1390, filling),
+        did("kernel", "put:QueueEnqueueV2", 1392, 1410, filling),
+        did("done", "batch:QueueDequeueManyV2", 1400, 1405, NUMBER),
+        did("kernel", "y:MatMul", 1420, 1500, NUMBER),
+        did("start", "token:QueueDequeueV2", 1510, 1520, NUMBER),
+        did("done", "token:QueueDequeueV2", 1600, 1605, NUMBER),
+        did("kernel", "step:AssignAdd", 1610, 1620, NUMBER),
+    )
+    spans, _ = converted([Process(WORKER, activities, (), (QUEUES_GRAPH, RUNNERS_GRAPH), {})])
+    assert violations(spans, [], []) == []
+    loading = [span for span in spans if span.stage is Stage.INPUT and span.op == "load"]
+    assert {(one.key, one.start_ns, one.end_ns) for one in loading} == {
+        ("batch", 1100, 1110), ("batch", 1110, 1400), ("read", 1120, 1390), ("put", 1392, 1410),
+    }  # fmt: skip
+    assert only(spans, op="hold", key="token").stage is Stage.WAIT

@@ -8,14 +8,13 @@ import threading
 import time
 
 import pytest
-from wire_pairs import TIMEOUT_S, TOKEN, Pair, connect, in_thread, listen, new_pair, push
+from support.ports import port
+from wire_pairs import MEANWHILE_S, TIMEOUT_S, TOKEN, Pair, connect, in_thread, listen, new_pair, push
 
 from breakdown.clock.clocks import now_ns
 from breakdown.errors import WireError
 from breakdown.wire.api import MAX_PAYLOAD_BYTES, Header, Kind
 from breakdown.wire.registry import transport
-
-WAKE_S = 1.0
 
 
 def test_frames_arrive_whole_and_in_order_with_every_header_field(pair: Pair) -> None:
@@ -189,14 +188,20 @@ def test_what_was_sent_before_an_orderly_close_arrives_and_then_none(pair: Pair)
     closed.result(TIMEOUT_S)
 
 
-def test_the_listeners_side_may_close_first(pair: Pair) -> None:
-    pair.server.send(push(3, 1), [b"abc"])
-    closed = in_thread(pair.server.close)
-    received = pair.client.recv()
-    assert received is not None
-    assert received.header.key == 1
-    assert pair.client.recv() is None
-    closed.result(TIMEOUT_S)
+@pytest.mark.parametrize("side", ["client", "server"])
+def test_either_side_may_close_first_and_nothing_is_lost(scheme: str, side: str) -> None:
+    """Often: what arrives together with the peer's leaving must not depend on who looks first."""
+    for _ in range(25):
+        pair = new_pair(scheme)
+        leaves, stays = (pair.client, pair.server) if side == "client" else (pair.server, pair.client)
+        leaves.send(push(3, 1), [b"abc"])
+        closed = in_thread(leaves.close)
+        received = stays.recv()
+        assert received is not None
+        assert received.header.key == 1
+        assert stays.recv() is None
+        closed.result(TIMEOUT_S)
+        pair.close()
 
 
 def test_sending_to_a_closed_peer_fails_soon(pair: Pair) -> None:
@@ -205,7 +210,7 @@ def test_sending_to_a_closed_peer_fails_soon(pair: Pair) -> None:
     closed.result(TIMEOUT_S)
 
     def send_on() -> None:
-        deadline = time.monotonic() + 2.0
+        deadline = time.monotonic() + TIMEOUT_S
         while time.monotonic() < deadline:
             pair.server.send(push(100_000), [bytes(100_000)])
 
@@ -217,12 +222,10 @@ def test_sending_to_a_closed_peer_fails_soon(pair: Pair) -> None:
 def test_close_wakes_a_thread_in_recv(pair: Pair, side: str) -> None:
     connection = getattr(pair, side)
     waiting = in_thread(connection.recv)
-    time.sleep(0.1)
+    time.sleep(MEANWHILE_S)
     assert not waiting.done()
-    start = time.monotonic()
     closed = in_thread(connection.close)
     assert waiting.result(TIMEOUT_S) is None
-    assert time.monotonic() - start < WAKE_S
     closed.result(TIMEOUT_S)
 
 
@@ -238,11 +241,9 @@ def test_close_wakes_a_thread_in_send(pair: Pair, side: str) -> None:
 
     sending = in_thread(send_until_it_fails)
     _wait_until_stuck(progress)
-    start = time.monotonic()
     closed = in_thread(connection.close)
     with pytest.raises(WireError, match="this side closed"):
         sending.result(TIMEOUT_S)
-    assert time.monotonic() - start < WAKE_S
     closed.result(TIMEOUT_S)
 
 
@@ -256,7 +257,9 @@ def test_a_slow_receiver_holds_up_its_sender(pair: Pair) -> None:
 
     sending = in_thread(send_many)
     _wait_until_stuck(progress)
-    assert progress[0] < 100  # the rest still is with the sender: bounded memory on the way
+    # The rest still is with the sender: memory on the way is bounded, by 8 MB in one process, else by
+    # the kernel's buffers of some MB. Half of all 200 is far above both.
+    assert progress[0] < 100
     for index in range(200):
         received = pair.server.recv()
         assert received is not None
@@ -286,10 +289,8 @@ def test_accepted_connections_outlive_their_listener(pair: Pair) -> None:
 def test_a_wrong_token_is_refused_at_once_and_the_listener_goes_on(scheme: str, caplog: pytest.LogCaptureFixture) -> None:
     listener = listen(scheme)
     accepted = in_thread(lambda: listener.accept(TIMEOUT_S))
-    start = time.monotonic()
-    with pytest.raises(WireError, match="refused this process's token"):
+    with pytest.raises(WireError, match="refused this process's token"):  # after its time it would say so
         connect(listener, token="another run's token")
-    assert time.monotonic() - start < 2.0
     client = connect(listener)
     server = accepted.result(TIMEOUT_S)
     server.close()
@@ -320,29 +321,29 @@ def test_accept_returns_none_after_its_time_and_when_the_listener_is_closed(sche
     listener = listen(scheme)
     start = time.monotonic()
     assert listener.accept(0.2) is None
-    assert 0.15 < time.monotonic() - start < 1.0
-    waiting = in_thread(lambda: listener.accept(30.0))
-    time.sleep(0.1)
+    assert time.monotonic() - start >= 0.19  # libraries wait for whole ms
+    waiting = in_thread(lambda: listener.accept(100 * TIMEOUT_S))
+    time.sleep(MEANWHILE_S)
     listener.close()
-    assert waiting.result(WAKE_S) is None
+    assert waiting.result(TIMEOUT_S) is None
+
+
+def address_to_come(scheme: str) -> str:
+    """Where nobody listens, and nobody else will."""
+    return f"inproc://to-come-{port()}" if scheme == "inproc" else f"{scheme}://127.0.0.1:{port()}"
 
 
 def test_nobody_listens(scheme: str) -> None:
-    listener = listen(scheme)
-    address = listener.address
-    listener.close()
-    start = time.monotonic()
+    address = address_to_come(scheme)
+    dialling = in_thread(lambda: transport(address).connect(address, TOKEN, 0.4))
     with pytest.raises(WireError, match=address.replace("[", ".")):
-        transport(address).connect(address, TOKEN, 0.4)
-    assert time.monotonic() - start < 2.0
+        dialling.result(TIMEOUT_S)
 
 
 def test_connect_waits_for_a_listener_that_comes_later(scheme: str) -> None:
-    first = listen(scheme)
-    address = first.address
-    first.close()
+    address = address_to_come(scheme)
     dialling = in_thread(lambda: transport(address).connect(address, TOKEN, TIMEOUT_S))
-    time.sleep(0.3)
+    time.sleep(MEANWHILE_S)
     listener = transport(address).listen(address, TOKEN)
     server = listener.accept(TIMEOUT_S)
     client = dialling.result(TIMEOUT_S)
@@ -366,7 +367,7 @@ def test_nothing_is_left_behind(scheme: str) -> None:
     threads, descriptors = _settled(lambda: (threading.active_count(), len(os.listdir("/proc/self/fd"))))
     for _ in range(3):
         _use_and_close(scheme)
-    deadline = time.monotonic() + 5.0
+    deadline = time.monotonic() + TIMEOUT_S
     while time.monotonic() < deadline:
         gc.collect()
         now = (threading.active_count(), len(os.listdir("/proc/self/fd")))
@@ -392,7 +393,7 @@ def _use_and_close(scheme: str) -> None:
 
 
 def _settled(measure: object) -> tuple[int, int]:
-    """The measure once it stood still for half a second."""
+    """The measure once it stood still for a while. Too early, it is too high: what is left of the first use is in it."""
     value, since = measure(), time.monotonic()  # type: ignore[operator]
     while time.monotonic() - since < 0.2:
         time.sleep(0.05)
@@ -403,7 +404,7 @@ def _settled(measure: object) -> tuple[int, int]:
 
 
 def _wait_until_stuck(progress: list[int]) -> None:
-    """Until a sender made no progress for a while."""
+    """Until a sender made no progress for a while. One that only lacks a core gets no further than one that is stuck."""
     last, since = -1, time.monotonic()
     while time.monotonic() - since < 0.3:
         if progress[0] != last:

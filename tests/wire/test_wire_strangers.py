@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from wire_pairs import BIG, NETWORKED, TIMEOUT_S, TOKEN, connect, in_thread, listen, new_pair, push
+from wire_pairs import BIG, MEANWHILE_S, NETWORKED, TIMEOUT_S, TOKEN, connect, in_thread, listen, new_pair, push
 
 from breakdown.errors import WireError
 from breakdown.wire import framing, handshake
@@ -36,7 +36,7 @@ def listener(scheme: str) -> Iterator[Listener]:
 
 def stranger(listener: Listener) -> socket.socket:
     address = parse(listener.address)
-    return socket.create_connection((address.host, address.port), timeout=5.0)
+    return socket.create_connection((address.host, address.port), timeout=TIMEOUT_S)
 
 
 def reads_to_the_end(sock: socket.socket) -> bool:
@@ -51,13 +51,12 @@ def reads_to_the_end(sock: socket.socket) -> bool:
     return True
 
 
-def test_a_silent_peer_does_not_hold_up_the_next_one(listener: Listener) -> None:
+def test_a_silent_peer_does_not_hold_up_the_next_one(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handshake, "TIME_LIMIT_S", 100 * TIMEOUT_S)  # nobody is dropped for being silent
     with stranger(listener), stranger(listener):
         accepted = in_thread(lambda: listener.accept(TIMEOUT_S))
-        start = time.monotonic()
         client = connect(listener)
         server = accepted.result(TIMEOUT_S)
-        assert time.monotonic() - start < handshake.TIME_LIMIT_S / 2
         server.close()
         client.close()
 
@@ -68,9 +67,10 @@ def test_a_silent_peer_is_dropped_after_the_time_limit(
     monkeypatch.setattr(handshake, "TIME_LIMIT_S", 0.3)
     listener = listen(scheme)
     with stranger(listener) as silent:
-        assert listener.accept(0.8) is None
+        accepted = in_thread(lambda: listener.accept(TIMEOUT_S))
         assert reads_to_the_end(silent)
     listener.close()
+    assert accepted.result(TIMEOUT_S) is None
     if scheme != "grpc":  # there the library drops it before anything of ours runs
         assert "dropped" in caplog.text
 
@@ -140,10 +140,9 @@ def test_a_peer_killed_between_two_frames_is_told_from_one_that_closed(
     ready(process)
     assert [connection.recv().header.key for _ in range(2)] == [0, 1]  # type: ignore[union-attr]
     process.kill()
-    start = time.monotonic()
+    told = in_thread(connection.recv)
     with pytest.raises(WireError, match=r"went away without closing|lost"):
-        connection.recv()
-    assert time.monotonic() - start < 2.0
+        told.result(TIMEOUT_S)
 
 
 @pytest.mark.parametrize("victim", ["within"], indirect=True)
@@ -157,10 +156,14 @@ def test_a_peer_killed_in_a_frame(scheme: str, victim: tuple[Connection, subproc
         process.wait()
         return [target]
 
-    if scheme == "zmq":  # it hands over whole messages only, so nothing of this one ever shows
+    def all_whole() -> None:
+        while (frame := connection.recv()) is not None:
+            assert sum(part.nbytes for part in frame.payload) == BIG
+
+    if scheme == "zmq":  # the library reads on by itself: this frame shows whole, or nothing of it does
         process.kill()
         with pytest.raises(WireError, match="went away"):
-            connection.recv()
+            all_whole()
         return
     with pytest.raises(WireError, match=rf"lost .* in a frame, \d+ of {BIG} payload bytes arrived"):
         connection.recv(kill_and_give)
@@ -173,15 +176,15 @@ def test_a_killed_peer_ends_a_sender(victim: tuple[Connection, subprocess.Popen[
     ready(process)
 
     def send_on() -> None:
-        deadline = time.monotonic() + 5.0
+        deadline = time.monotonic() + 2 * TIMEOUT_S
         while time.monotonic() < deadline:
             connection.send(push(1_000_000), [bytes(1_000_000)])
 
     sending = in_thread(send_on)
-    time.sleep(0.1)
+    time.sleep(MEANWHILE_S)
     process.kill()
     with pytest.raises(WireError, match="cannot send to"):
-        sending.result(4.0)
+        sending.result(TIMEOUT_S)
 
 
 def test_a_fresh_challenge_each_time() -> None:

@@ -14,6 +14,12 @@ from breakdown.wire.registry import transport
 TOKEN = "the run's token"
 NETWORKED = ("tcp", "zmq", "grpc")
 TIMEOUT_S = 10.0
+"""For what happens at once, or never: no measure of anything, it ends a test that hangs."""
+
+MEANWHILE_S = 0.1
+"""For a thread to fall asleep in a call. Where it is not there yet, the call finds at its start what would have woken it,
+which must end it the same: no result depends on this time."""
+
 BIG = 200_000_000  # bytes: more than any transport holds on the way
 
 

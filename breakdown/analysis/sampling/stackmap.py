@@ -63,6 +63,10 @@ RECEIVING = re.compile(
 INTERPRETER_LOCK = re.compile(r"pthread_cond_timedwait \([^;]*\)(?:;\? \([^;]*\))*$")
 """Python waits for its lock with a time limit. The time goes to what the thread was about, as it does in a trace."""
 
+BLAS_ALONE = r"^[^;]*\(lib(?:\w*blas|mkl|dnnl|blis|atlas)[^;]*\)|^\w*ge(?:mm|mv)\w* \("
+"""Outermost is already a library's function for linear algebra. Such kernels are written in assembler, one for each kind of
+processor, many without the tables by which their callers are found: which of them are seen alone depends on the machine."""
+
 MXNET = (
     Rule(r"zmq::(?:stream_engine_t::out_event|tcp_write)", OUT, "send"),
     Rule(r"zmq::(?:stream_engine_t::in_event|tcp_read)", IN, "receive"),
@@ -78,7 +82,8 @@ MXNET = (
     Rule(r"ExecuteOprBlock.*(?:KVStoreDist|P3StoreDist|GradientCompression|CopyFromTo)", Stage.SERIALIZE, "", _WORKER),
     Rule(r"ExecuteOprBlock", Stage.COMPUTE, "", _WORKER),
     Rule(r"^\? \(\?\)$", Stage.COMPUTE, "", _WORKER),  # code made at run time (oneDNN's): nobody knows its callers
-    Rule(r"mxnet/kvstore/", Stage.SERIALIZE, "submit", _WORKER),
+    Rule(BLAS_ALONE, Stage.COMPUTE, "", _WORKER),
+    Rule(r"mxnet/kvstore/", Stage.SERIALIZE, Op.SUBMIT, _WORKER),
     Rule(r"SyncCopyFromCPU|mxnet/io/|gluon/data/|\bbatch \(breakdown/backends/mxnet/", Stage.INPUT, Op.LOAD, _WORKER),
     Rule(r"mxnet/gluon/trainer.py|mxnet/optimizer/", Stage.COMPUTE, Op.UPDATE, _WORKER),
     Rule(r"MXAutogradBackward|mxnet/autograd.py", Stage.COMPUTE, Op.BACKWARD, _WORKER),
@@ -107,12 +112,12 @@ TENSORFLOW = (
     Rule(
         r"tensorflow::(?:Master|LocalMaster|GrpcSession|GrpcWorker|GraphMgr|DirectSession)",
         Stage.SERIALIZE,
-        "submit",
+        Op.SUBMIT,
         _WORKER,
     ),
     Rule(r"grpc_core::|grpc_event_engine::|grpc_cq_|tensorflow::Grpc", Stage.SERIALIZE, "grpc"),
     Rule(r"\bbatch \(breakdown/backends/tensorflow/", Stage.INPUT, Op.LOAD, _WORKER),
-    Rule(r"tensorflow/python/(?:client|training)/", Stage.SERIALIZE, "submit", _WORKER),
+    Rule(r"tensorflow/python/(?:client|training)/", Stage.SERIALIZE, Op.SUBMIT, _WORKER),
     Rule(r"tensorflow/python/eager/|keras/src/|tensorflow::(?:Eager|Kernel)", Stage.COMPUTE, "", _WORKER),
 )
 """What gRPC does beside moving bytes is `serialize`: it packs and unpacks calls."""

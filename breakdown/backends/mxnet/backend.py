@@ -9,7 +9,7 @@ from breakdown.backends import injection
 from breakdown.backends.api import Backend, Command, Home, Start
 from breakdown.config.cell import Cell
 from breakdown.config.identity import is_one_node
-from breakdown.errors import ConfigError
+from breakdown.errors import FieldError
 from breakdown.model.identity import Node, Role
 
 WORKLOADS = ("mlp", "cnn", "vgg16", "matrix_factorisation")
@@ -31,7 +31,9 @@ class MxnetBackend(Backend):
 
     def check(self, cell: Cell) -> None:
         if cell.workload not in WORKLOADS:
-            raise ConfigError(f"backend 'mxnet' has no workload '{cell.workload}'. Known: {', '.join(WORKLOADS)}.")
+            raise FieldError(
+                "workload", f"backend 'mxnet' has no workload '{cell.workload}'. Known: {', '.join(WORKLOADS)}."
+            )
 
     def nodes(self, cell: Cell) -> tuple[Node, ...]:
         workers = tuple(Node(Role.WORKER, rank) for rank in range(cell.workers))

@@ -7,16 +7,18 @@ record only.
 
 from __future__ import annotations
 
-import atexit
 import functools
 import os
-from typing import Any, Callable, Iterator, List, Optional
+from typing import Any, Dict, List, Set
 
 from breakdown.backends import injection
-from breakdown.backends.mxnet.native_recorder import step_setter
+from breakdown.backends.mxnet.native_recorder import step_setter, stop
 from breakdown.backends.mxnet.watcher import Finder, Watcher
+from breakdown.backends.watcher import BETWEEN, What
+from breakdown.backends.wrapping import Call, Hooks, Observation
 from breakdown.model.stages import Op, Stage
 from breakdown.record import marker
+from breakdown.record.ending import at_the_end
 
 
 def hook(mx: Any) -> None:
@@ -24,162 +26,159 @@ def hook(mx: Any) -> None:
     if os.environ.get("DMLC_ROLE", "worker") != "worker":
         return
     watcher = Watcher(injection.traces(), injection.warmup_steps(), step_setter())
-    atexit.register(watcher.close)
-    marker.listen(functools.partial(watcher.ends_step, Finder.MARK))
-    _Hooks(mx, watcher).install()
+    if os.environ.get("MXNET_ENGINE_TYPE") != "NaiveEngine":
+        watcher.note("hands_over", True)
+    hooks = Hooks(watcher.warn)
+    at_the_end(hooks.guarded(watcher.close, "the program's end"), hooks.guarded(stop, "os._exit"))
+    marker.listen(hooks.guarded(functools.partial(watcher.ends_step, Finder.MARK), "a mark of a step"))
+    install(mx, watcher, hooks)
 
 
-class _Hooks:
-    """Replaces methods of MXNet's classes by ones that tell the watcher."""
+def install(mx: Any, watcher: Watcher, hooks: Hooks) -> None:
+    """Has the watcher told of what is called from the main thread."""
+    _Observers(mx, watcher, hooks).install()
 
-    def __init__(self, mx: Any, watcher: Watcher) -> None:
+
+_LOAD, _FORWARD, _BACKWARD = (Stage.INPUT, Op.LOAD), (Stage.COMPUTE, Op.FORWARD), (Stage.COMPUTE, Op.BACKWARD)
+_SUBMIT, _METRIC, _BLOCK = (Stage.SERIALIZE, "submit"), (Stage.COMPUTE, "metric"), (Stage.WAIT, Op.BLOCK)
+
+
+class _Observers:
+    """Told of calls of MXNet's methods, and tell the watcher."""
+
+    def __init__(self, mx: Any, watcher: Watcher, hooks: Hooks) -> None:
         self._mx = mx
         self._watcher = watcher
-        self._load, self._forward = (Stage.INPUT, Op.LOAD), (Stage.COMPUTE, Op.FORWARD)
-        self._backward, self._submit = (Stage.COMPUTE, Op.BACKWARD), (Stage.SERIALIZE, "submit")
-        self._metric = (Stage.COMPUTE, "metric")
-        self._names: dict[str, str] = {}  # a parameter's number in the store -> its name
+        self._hooks = hooks
+        self._metrics: Set[Any] = set()  # whose `update` is watched
+        self._names: Dict[str, str] = {}  # a parameter's number in the store -> its name
 
     def install(self) -> None:
-        mx, trainer, module = self._mx, self._mx.gluon.Trainer, self._mx.mod.Module
-        self._hook_scope(mx.autograd._RecordingStateScope)
-        self._wrap(mx.nd.NDArray, "backward", self._backward, before=self._sees_loss)
-        self._wrap(mx.autograd, "backward", self._backward)
-        self._wrap(mx.io.DataIter, "__next__", self._load)
-        self._hook_loader(mx.gluon.data.DataLoader)
-        self._wrap(mx.gluon.utils, "split_and_load", self._load)
-        self._hook_metrics(mx.metric)
-        self._wrap(trainer, "step", self._submit, after=self._trainer_steps)
-        self._wrap(trainer, "allreduce_grads", self._submit)
-        self._wrap(trainer, "update", self._submit, after=self._trainer_steps)
-        self._wrap(module, "forward", self._forward, before=self._sees_batch)
-        self._wrap(module, "backward", self._backward)
-        self._wrap(module, "update", self._submit, after=lambda *_: self._watcher.ends_step(Finder.TRAINER))
-        self._hook_store(mx.kvstore.KVStore)
-
-    def _wrap(
-        self,
-        owner: Any,
-        name: str,
-        what: Any,
-        before: Optional[Callable[..., None]] = None,
-        after: Optional[Callable[..., None]] = None,
-    ) -> None:
-        """`before` and `after` get the call's arguments."""
-        real, watcher = getattr(owner, name), self._watcher
-
-        @functools.wraps(real)
-        def watched(*args: Any, **kwargs: Any) -> Any:
-            if not watcher.enter(*what):
-                return real(*args, **kwargs)
-            try:
-                if before is not None:
-                    before(*args, **kwargs)
-                result = real(*args, **kwargs)
-            finally:
-                watcher.leave()
-            if after is not None:
-                after(*args, **kwargs)
-            return result
-
-        setattr(owner, name, watched)
-
-    def _hook_scope(self, scope: Any) -> None:
-        """`with autograd.record():` is the forward pass."""
-        enter, leave, watcher, what = scope.__enter__, scope.__exit__, self._watcher, self._forward
-
-        def entered(self: Any) -> Any:
-            self._breakdown = bool(self._enter_is_record) and watcher.enter(*what)
-            return enter(self)
-
-        def left(self: Any, *error: Any) -> Any:
-            if self._breakdown:
-                watcher.leave()
-            return leave(self, *error)
-
-        scope.__enter__, scope.__exit__ = entered, left
-
-    def _hook_loader(self, loader: Any) -> None:
-        real, watcher, what = loader.__iter__, self._watcher, self._load
-
-        def timed(self: Any) -> Iterator[Any]:
-            batches = real(self)
-            while True:
-                entered = watcher.enter(*what)
-                try:
-                    batch = next(batches)
-                except StopIteration:
-                    return
-                finally:
-                    if entered:
-                        watcher.leave()
-                yield batch
-
-        loader.__iter__ = timed
-
-    def _hook_metrics(self, metrics: Any) -> None:
-        """Every kind of metric has an `update` of its own."""
-        for one in list(vars(metrics).values()):
-            if isinstance(one, type) and issubclass(one, metrics.EvalMetric) and "update" in vars(one):
-                self._wrap(one, "update", self._metric)
-
-    def _hook_store(self, store: Any) -> None:
-        init = store.__init__
-        watcher = self._watcher
-
-        def made(self: Any, handle: Any) -> None:
-            init(self, handle)
-            watcher.note("kvstore", self.type)
-            if "dist" in self.type:
-                watcher.rank = self.rank
-
-        store.__init__ = made
+        """Where two observers watch one method, the later stands around the earlier."""
+        mx, trainer, module, watch = self._mx, self._mx.gluon.Trainer, self._mx.mod.Module, self._hooks.watch
+        watch(mx.autograd._RecordingStateScope, "__enter__", self._record_begins)
+        watch(mx.autograd._RecordingStateScope, "__exit__", self._record_ends)
+        self._span(mx.nd.NDArray, "backward", _BACKWARD)
+        watch(mx.nd.NDArray, "backward", self._sees_loss)
+        self._span(mx.autograd, "backward", _BACKWARD)
+        self._span(mx.io.DataIter, "__next__", _LOAD)
+        watch(mx.gluon.data.DataLoader, "__iter__", self._loads)
+        self._span(mx.gluon.utils, "split_and_load", _LOAD)
+        for one in list(vars(mx.metric).values()):
+            if isinstance(one, type) and issubclass(one, mx.metric.EvalMetric):
+                self._metric(one)
+        watch(mx.metric.EvalMetric, "__init__", lambda call: self._metric(type(call.owner)))
+        for name in ("asnumpy", "wait_to_read"):
+            watch(mx.nd.NDArray, name, self._reads)
+        watch(mx.nd, "waitall", self._reads)
+        for name in ("step", "allreduce_grads", "update"):
+            self._span(trainer, name, _SUBMIT)
+        for name in ("step", "update"):
+            watch(trainer, name, self._trainer_steps)
+        self._span(module, "forward", _FORWARD)
+        watch(module, "forward", self._sees_batch)
+        self._span(module, "backward", _BACKWARD)
+        self._span(module, "update", _SUBMIT)
+        watch(module, "update", self._module_steps)
+        store = mx.kvstore.KVStore
+        watch(store, "__init__", self._store_is_made)
         for name in ("init", "broadcast"):
-            self._wrap(store, name, self._submit, before=self._sees_keys)
+            self._span(store, name, _SUBMIT)
+            watch(store, name, self._sees_keys)
         for name in ("push", "pull", "pushpull"):
-            self._hook_store_call(store, name, pushes="push" in name)
+            watch(store, name, functools.partial(self._store_is_called, "push" in name))
 
-    def _hook_store_call(self, store: Any, name: str, pushes: bool) -> None:
+    def _span(self, owner: Any, name: str, what: What) -> None:
+        """Each call of the method by the main thread is a span."""
+        self._hooks.watch(owner, name, functools.partial(self._spans, what))
+
+    def _spans(self, what: What, call: Call) -> Observation:
+        if not self._watcher.enter(*what, between=BETWEEN):
+            return
+        try:
+            yield
+        finally:
+            self._watcher.leave()
+
+    def _reads(self, call: Call) -> Observation:
+        """The program waits for a result. What the native recorder sees of it is its sleep."""
+        if self._watcher.inside:
+            return
+        yield from self._spans(_BLOCK, call)
+
+    def _metric(self, kind: Any) -> None:
+        """Each kind of metric has an `update` of its own, the program's kinds too."""
+        for one in kind.__mro__:
+            if "update" in vars(one) and one not in self._metrics:
+                self._metrics.add(one)
+                self._span(one, "update", _METRIC)
+
+    def _record_begins(self, call: Call) -> None:
+        """`with autograd.record():` is the forward pass."""
+        scope = call.owner
+        scope._breakdown = bool(scope._enter_is_record) and self._watcher.enter(*_FORWARD, between=BETWEEN)
+
+    def _record_ends(self, call: Call) -> None:
+        if getattr(call.owner, "_breakdown", False):
+            self._watcher.leave()
+
+    def _loads(self, call: Call) -> Observation:
+        """A loader's iterator: each batch that is taken from it is a span."""
+        batches = yield
+        return self._hooks.iterator(batches, functools.partial(self._spans, _LOAD), "DataLoader.__next__")
+
+    def _store_is_made(self, call: Call) -> Observation:
+        yield
+        store = call.owner
+        self._watcher.note("kvstore", store.type)
+        if "dist" in store.type:
+            self._watcher.rank = store.rank
+
+    def _store_is_called(self, pushes: bool, call: Call) -> Observation:
         """Calls that the program makes itself can bound steps; those within Trainer.step or Module.update do not."""
-        real, watcher, what = getattr(store, name), self._watcher, self._submit
+        watcher = self._watcher
+        if watcher.inside or not watcher.enter(*_SUBMIT, between=BETWEEN):
+            return
+        try:
+            if pushes:
+                watcher.pushes(_listed(call["key"]))
+            yield
+        finally:
+            watcher.leave()
+            watcher.store_returns()
 
-        @functools.wraps(real)
-        def watched(self: Any, key: Any, *args: Any, **kwargs: Any) -> Any:
-            if watcher.inside or not watcher.enter(*what):
-                return real(self, key, *args, **kwargs)
-            try:
-                if pushes:
-                    watcher.pushes(_listed(key))
-                return real(self, key, *args, **kwargs)
-            finally:
-                watcher.leave()
-                watcher.store_returns()
-
-        setattr(store, name, watched)
-
-    def _sees_keys(self, store: Any, key: Any, *_: Any, **__: Any) -> None:
+    def _sees_keys(self, call: Call) -> None:
         """MXNet numbers keys that are texts in the order in which it first hears of them."""
         known = set(self._names.values())
-        for one in _listed(key):
+        for one in _listed(call["key"]):
             if isinstance(one, str) and one not in known:
                 self._names[str(len(self._names))] = one
                 self._watcher.note("parameter_names", self._names)
 
-    def _sees_loss(self, loss: Any, *_: Any, **__: Any) -> None:
+    def _sees_loss(self, call: Call) -> None:
         """A loss for each sample tells how many there are."""
-        if loss.ndim and loss.size > 1:
-            self._watcher.has_samples(loss.shape[0])
+        shape = call.owner.shape  # its `size` and `ndim` are not there in a sparse array
+        if self._watcher.watches and len(shape) and max(shape) > 1:
+            self._watcher.has_samples(shape[0])
 
-    def _sees_batch(self, module: Any, batch: Any, *_: Any, **__: Any) -> None:
-        data = getattr(batch, "data", None)
-        if data:
+    def _sees_batch(self, call: Call) -> None:
+        data = getattr(call["data_batch"], "data", None)
+        if self._watcher.watches and data:
             self._watcher.has_samples(data[0].shape[0])
 
-    def _trainer_steps(self, trainer: Any, batch_size: int, *_: Any, **__: Any) -> None:
+    def _trainer_steps(self, call: Call) -> Observation:
+        yield
+        if not self._watcher.watches:
+            return
         if not self._names:
-            self._names = {str(number): parameter.name for number, parameter in enumerate(trainer._params)}
+            self._names = {str(number): parameter.name for number, parameter in enumerate(call.owner._params)}
             self._watcher.note("parameter_names", self._names)
-        self._watcher.ends_step(Finder.TRAINER, batch_size)
+        self._watcher.ends_step(Finder.TRAINER, call["batch_size"], who=id(call.owner))
+
+    def _module_steps(self, call: Call) -> Observation:
+        yield
+        if self._watcher.watches:
+            self._watcher.ends_step(Finder.TRAINER)
 
 
 def _listed(key: Any) -> List[Any]:

@@ -19,9 +19,6 @@ from breakdown.clock.clocks import now_ns
 from breakdown.model.stages import Op, Stage
 from breakdown.record.api import Recorder
 
-SUBMIT = "submit"
-"""The operation of handing pushes and pulls to the engine."""
-
 MOMENTUM = 0.9  # as in breakdown.ps.optim
 
 OPTIMIZERS: Mapping[str, Any] = {
@@ -82,7 +79,7 @@ def train(cell: Mapping[str, Any], task: Task, store: Any, recorder: Recorder) -
     recorder.note("parameter_names", parameter_names(trainer))
     main = recorder.thread("main")
     load, forward, backward, block = map(recorder.intern, (Op.LOAD, Op.FORWARD, Op.BACKWARD, Op.BLOCK))
-    update = recorder.intern(Op.UPDATE if store is None else SUBMIT)
+    update = recorder.intern(Op.UPDATE if store is None else Op.SUBMIT)
     update_stage = Stage.COMPUTE if store is None else Stage.SERIALIZE
     tell_step = step_setter()
     for step in range(warmup + cell["steps"]):

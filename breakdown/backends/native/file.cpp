@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "trace.h"
@@ -14,7 +15,7 @@ namespace breakdown {
 
 namespace {
 
-constexpr char MAGIC[] = "BRKDWN02";
+constexpr char MAGIC[] = "BRKDWN03";
 constexpr char MARK[] = "blk\n";
 constexpr size_t META_BYTES = 512;  // the first block is written again, in place, when the node is known
 constexpr size_t ROWS_A_BLOCK = 4096;
@@ -26,21 +27,34 @@ struct Head {
 };
 static_assert(sizeof(Head) == 24, "a head has no padding");
 
-std::array<uint32_t, 256> crc_table() {
-  std::array<uint32_t, 256> table{};
+// Eight bytes at a time: table k is for a byte that k others follow.
+using CrcTables = std::array<std::array<uint32_t, 256>, 8>;
+
+CrcTables crc_tables() {
+  CrcTables tables{};
   for (uint32_t byte = 0; byte < 256; ++byte) {
     uint32_t value = byte;
     for (int bit = 0; bit < 8; ++bit) value = value & 1 ? 0xEDB88320u ^ (value >> 1) : value >> 1;
-    table[byte] = value;
+    tables[0][byte] = value;
   }
-  return table;
+  for (size_t k = 1; k < tables.size(); ++k) {
+    for (uint32_t byte = 0; byte < 256; ++byte) tables[k][byte] = tables[0][tables[k - 1][byte] & 255] ^ (tables[k - 1][byte] >> 8);
+  }
+  return tables;
 }
 
 uint32_t crc32(uint32_t crc, const void* data, size_t size) {
-  static const std::array<uint32_t, 256> table = crc_table();
+  static const CrcTables tables = crc_tables();
   const unsigned char* bytes = static_cast<const unsigned char*>(data);
   crc = ~crc;
-  for (size_t i = 0; i < size; ++i) crc = table[(crc ^ bytes[i]) & 255] ^ (crc >> 8);
+  for (; size >= 8; bytes += 8, size -= 8) {
+    uint64_t word;
+    memcpy(&word, bytes, sizeof word);  // the machine is little-endian, as the file is
+    word ^= crc;
+    crc = tables[7][word & 255] ^ tables[6][word >> 8 & 255] ^ tables[5][word >> 16 & 255] ^ tables[4][word >> 24 & 255] ^
+          tables[3][word >> 32 & 255] ^ tables[2][word >> 40 & 255] ^ tables[1][word >> 48 & 255] ^ tables[0][word >> 56];
+  }
+  for (; size > 0; ++bytes, --size) crc = tables[0][(crc ^ *bytes) & 255] ^ (crc >> 8);
   return ~crc;
 }
 
@@ -96,10 +110,25 @@ bool TraceFile::open() {
     fail("creating it");
     return false;
   }
+  struct stat made {};
+  fstat(file_, &made);
+  device_ = made.st_dev;
+  inode_ = made.st_ino;
   start_ns_ = now_ns();
   std::string start = std::string(MAGIC, 8) + block_bytes(META, 0, META_BYTES, meta().data(), META_BYTES);
   if (::write(file_, start.data(), start.size()) != static_cast<ssize_t>(start.size())) fail("writing");
   return !failed_;
+}
+
+// Whether the descriptor still is the file's: a program that closes all it finds may have opened another by then.
+bool TraceFile::is_ours() const {
+  struct stat now {};
+  return fstat(file_, &now) == 0 && now.st_dev == device_ && now.st_ino == inode_;
+}
+
+void TraceFile::open_again() {
+  file_ = ::open(path_.c_str(), O_WRONLY | O_CLOEXEC);
+  if (file_ < 0 || lseek(file_, 0, SEEK_END) < 0) fail("opening it again");
 }
 
 void TraceFile::set_cost(double ns_per_span) { cost_ns_ = ns_per_span; }
@@ -121,7 +150,7 @@ void TraceFile::settle() {
   int64_t code = node_();
   if (failed_ || code < 0 || settled_ == code) return;
   settled_ = code;
-  std::string first = block_bytes(META, 0, META_BYTES, meta().data(), META_BYTES);
+  const std::string& first = block_bytes(META, 0, META_BYTES, meta().data(), META_BYTES);
   if (pwrite(file_, first.data(), first.size(), 8) != static_cast<ssize_t>(first.size())) return fail("writing");
   std::string name = folder_ + "/" + ROLES[code >> 16] + "-" + std::to_string(code & 0xFFFF);
   std::string wanted = name + ".native.trace";
@@ -130,20 +159,21 @@ void TraceFile::settle() {
   path_ = wanted;
 }
 
-std::string TraceFile::block_bytes(Kind kind, uint32_t thread, uint32_t count, const void* payload, size_t size) const {
+const std::string& TraceFile::block_bytes(Kind kind, uint32_t thread, uint32_t count, const void* payload, size_t size) {
   Head head{{MARK[0], MARK[1], MARK[2], MARK[3]}, kind, thread, count, 0, 0};
   uint32_t fields = crc32(0, &head, sizeof head);
   head.crc = crc32(fields, payload, size);
   head.check = fields != 0 ? fields : 1;  // 0 stands for none
-  std::string bytes(reinterpret_cast<const char*>(&head), sizeof head);
-  bytes.append(static_cast<const char*>(payload), size);
-  bytes.append((8 - size % 8) % 8, '\0');
-  return bytes;
+  bytes_.assign(reinterpret_cast<const char*>(&head), sizeof head);
+  bytes_.append(static_cast<const char*>(payload), size);
+  bytes_.append((8 - size % 8) % 8, '\0');
+  return bytes_;
 }
 
 void TraceFile::block(Kind kind, uint32_t thread, uint32_t count, const void* payload, size_t size) {
+  if (!failed_ && !is_ours()) open_again();
   settle();
-  std::string bytes = block_bytes(kind, thread, count, payload, size);
+  const std::string& bytes = block_bytes(kind, thread, count, payload, size);
   for (size_t done = 0; !failed_ && done < bytes.size();) {
     ssize_t count_written = ::write(file_, bytes.data() + done, bytes.size() - done);
     if (count_written < 0 && errno == EINTR) continue;
@@ -174,7 +204,7 @@ void TraceFile::rows(Kind kind, uint32_t thread, const std::vector<int64_t>& row
 
 void TraceFile::finish(uint64_t lost) {
   text(END, 0, "{\"lost\": " + std::to_string(lost + lost_) + "}");
-  ::close(file_);
+  if (is_ours()) ::close(file_);
   // A process that never became a node of a run (a data loader's helper, for example) leaves nothing behind.
   if (settled_ < 0) unlink(path_.c_str());
 }

@@ -9,7 +9,7 @@ namespace breakdown {
 
 enum Kind : uint32_t { META = 1, THREAD, NAMES, SPAN, SENT, RECEIVED, STEP, NOTE, END };
 
-inline size_t columns_of(Kind kind) { return kind == SPAN ? 10 : 9; }
+inline size_t columns_of(Kind kind) { return kind == SPAN ? 11 : 9; }
 
 // A JSON string, quotes included.
 std::string quoted(const std::string& text);
@@ -29,12 +29,15 @@ class TraceFile {
 
  private:
   void block(Kind kind, uint32_t thread, uint32_t count, const void* payload, size_t size);
-  std::string block_bytes(Kind kind, uint32_t thread, uint32_t count, const void* payload, size_t size) const;
+  const std::string& block_bytes(Kind kind, uint32_t thread, uint32_t count, const void* payload, size_t size);
   std::string meta() const;
   void settle();
+  bool is_ours() const;
+  void open_again();
   void fail(const char* doing);
 
   std::string folder_, path_;
+  std::string bytes_;  // of the last block; kept, for its memory
   int64_t run_;
   int64_t (*node_)();
   int64_t settled_ = -1;
@@ -42,6 +45,7 @@ class TraceFile {
   double cost_ns_ = 0;
   uint64_t lost_ = 0;
   int file_ = -1;
+  uint64_t device_ = 0, inode_ = 0;
   bool failed_ = false;
 };
 

@@ -34,19 +34,21 @@ void forget(void* state) {
   if (is_up() && state_of_thread() == state) delete_state(state);
 }
 
-bool wanted() {
-  static const bool wanted = getenv("BREAKDOWN_SAMPLED") != nullptr && find(is_up, "Py_IsInitialized") &&
-                             find(interpreter, "PyInterpreterState_Main") && find(state_of_thread, "PyGILState_GetThisThreadState") &&
-                             find(new_state, "PyThreadState_New") && find(delete_state, "PyThreadState_Delete") &&
-                             pthread_key_create(&own_state, forget) == 0;
-  return wanted;
+bool can_be_shown() {
+  static const bool can = find(is_up, "Py_IsInitialized") &&
+                          find(interpreter, "PyInterpreterState_Main") && find(state_of_thread, "PyGILState_GetThisThreadState") &&
+                          find(new_state, "PyThreadState_New") && find(delete_state, "PyThreadState_Delete") &&
+                          pthread_key_create(&own_state, forget) == 0;
+  return can;
 }
 
 }  // namespace
 
 void show_to_sampler(const char* ring) {
+  static const bool sampled = getenv("BREAKDOWN_SAMPLED") != nullptr;
+  if (!sampled) return;
   note("thread_id", ("[" + quoted(ring) + ", " + std::to_string(syscall(SYS_gettid)) + "]").c_str());
-  if (!wanted() || !is_up() || state_of_thread() != nullptr) return;
+  if (!can_be_shown() || !is_up() || state_of_thread() != nullptr) return;
   pthread_setspecific(own_state, new_state(interpreter()));
 }
 

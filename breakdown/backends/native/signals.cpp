@@ -1,6 +1,7 @@
 #include "signals.h"
 
 #include <atomic>
+#include <cerrno>
 #include <cstddef>
 #include <signal.h>
 #include <unistd.h>
@@ -11,12 +12,19 @@ namespace {
 
 constexpr int SIGNALS[] = {SIGTERM, SIGINT, SIGHUP};
 std::atomic<int> asked_by{0};
+std::atomic<void (*)()> tell_of_signal{nullptr};
 
-void note_signal(int signal) { asked_by.store(signal); }
+void note_signal(int signal) {
+  int error = errno;
+  asked_by.store(signal);
+  tell_of_signal.load()();
+  errno = error;
+}
 
 }  // namespace
 
-void end_well_on_signals() {
+void end_well_on_signals(void (*told)()) {
+  tell_of_signal.store(told);
   for (int signal : SIGNALS) {
     struct sigaction before {};
     sigaction(signal, nullptr, &before);

@@ -3,8 +3,8 @@
 
 namespace breakdown {
 
-// Only where nobody handles the signal: who does, decides when the process ends.
-void end_well_on_signals();
+// Only where nobody handles the signal: who does, decides when the process ends. `told`: called within the signal's handler.
+void end_well_on_signals(void (*told)());
 
 // The signal that asks the process to end; 0: none.
 int ending_signal();

@@ -1,5 +1,6 @@
 #include "trace.h"
 
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
@@ -7,6 +8,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <string>
 #include <sys/mman.h>
@@ -24,13 +26,13 @@ namespace breakdown {
 namespace {
 
 constexpr uint64_t RING_RECORDS = 1 << 16;  // 6 MB a thread, touched as it is used: over 100 000 rows/s between two flushes
-constexpr int FLUSH_INTERVAL_MS = 500;
-constexpr int LOOK_INTERVAL_MS = 50;  // a ring that fills faster than the interval is emptied before it is full
+constexpr uint64_t WAKE_RECORDS = RING_RECORDS / 4;  // so many in a ring wake the flusher: one that fills fast is emptied in time
+constexpr int64_t FLUSH_INTERVAL_NS = 500000000;
 constexpr size_t MOST_NAMES = 1 << 14;
 
 struct Record {
   int64_t kind;
-  int64_t row[10];
+  int64_t row[11];
 };
 
 std::atomic<bool> recording_on{false};
@@ -74,21 +76,23 @@ std::vector<std::string>* notes_waiting = nullptr;
 
 TraceFile* file = nullptr;  // used by the flusher only, once it runs
 pthread_t flusher;
-pthread_mutex_t wake_lock = PTHREAD_MUTEX_INITIALIZER;
-pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
-bool stopping = false;
+sem_t wake;  // of the flusher, before its time
+std::atomic<bool> stopping{false};
 std::atomic<bool> flusher_runs{false};
 void (*last_words)() = nullptr;
+
+void wake_flusher() { sem_post(&wake); }  // also from a signal's handler
 
 bool has_base(const Ring& ring, const char* base) {
   size_t length = strlen(base);
   return strncmp(ring.name, base, length) == 0 && (ring.name[length] == 0 || ring.name[length] == '#');
 }
 
-// The ring of a thread of this name that has ended, if its rows are written; MXNet ends and starts its threads at each fork.
+// The ring of a thread of this name that has ended: MXNet ends and starts its threads at each fork, TensorFlow's master has a new
+// thread for each step. What is still to be written of the ended one stays in front.
 Ring* used_ring(const char* wanted) {
   for (Ring* ring = rings.load(); ring != nullptr; ring = ring->next) {
-    if (has_base(*ring, wanted) && ring->tail.load() == ring->head.load() && ring->over.exchange(false)) return ring;
+    if (ring->over.load(std::memory_order_relaxed) && has_base(*ring, wanted) && ring->over.exchange(false)) return ring;
   }
   return nullptr;
 }
@@ -130,7 +134,10 @@ Ring* ring_of_thread() {
   return own_ring;
 }
 
-void mark_over(void* ring) { static_cast<Ring*>(ring)->over.store(true); }
+void mark_over(void* ring) {
+  own_ring = nullptr;  // what the thread still does as it ends has another
+  static_cast<Ring*>(ring)->over.store(true);
+}
 
 inline void append(Ring* ring, Kind kind, const void* row, size_t size) {
   if (__builtin_expect(ring == nullptr, 0)) return;
@@ -143,11 +150,18 @@ inline void append(Ring* ring, Kind kind, const void* row, size_t size) {
   record.kind = kind;
   memcpy(record.row, row, size);
   ring->head.store(head + 1, std::memory_order_release);
+  if (__builtin_expect(head % WAKE_RECORDS == WAKE_RECORDS - 1, 0)) wake_flusher();
 }
 
+// Eight bytes at a time: an operation's name has some sixty.
 uint64_t hash_of(const char* text, size_t length) {
-  uint64_t hash = 1469598103934665603ull;
-  for (size_t i = 0; i < length; ++i) hash = (hash ^ static_cast<unsigned char>(text[i])) * 1099511628211ull;
+  uint64_t hash = length;
+  for (size_t at = 0; at < length; at += sizeof(uint64_t)) {
+    uint64_t word = 0;
+    memcpy(&word, text + at, length - at < sizeof word ? length - at : sizeof word);
+    hash = (hash ^ word) * 0x9E3779B97F4A7C15ull;
+    hash ^= hash >> 32;
+  }
   return hash;
 }
 
@@ -198,6 +212,7 @@ void flush() {
     taken.push_back({ring, ring->tail.load(std::memory_order_relaxed), ring->head.load(std::memory_order_acquire)});
   }
   std::vector<std::string> texts, notes;
+  static auto& rows = *new std::array<std::vector<int64_t>, 3>;  // kept for their memory; the last flush comes after all destructors
   static size_t names_written = 0;
   pthread_mutex_lock(&cold);
   for (; names_written < names_in_order->size(); ++names_written) {
@@ -212,7 +227,7 @@ void flush() {
     if (part.from == part.to) continue;
     if (!part.ring->announced) file->text(THREAD, part.ring->id, part.ring->name);
     part.ring->announced = true;
-    std::vector<int64_t> rows[3];
+    for (std::vector<int64_t>& list : rows) list.clear();
     for (uint64_t at = part.from; at < part.to; ++at) {
       const Record& record = part.ring->records[at % RING_RECORDS];
       std::vector<int64_t>& list = rows[record.kind - SPAN];
@@ -221,13 +236,6 @@ void flush() {
     part.ring->tail.store(part.to, std::memory_order_release);
     for (int kind = 0; kind < 3; ++kind) file->rows(static_cast<Kind>(SPAN + kind), part.ring->id, rows[kind]);
   }
-}
-
-bool any_ring_filling() {
-  for (Ring* ring = rings.load(std::memory_order_acquire); ring != nullptr; ring = ring->next) {
-    if (ring->head.load(std::memory_order_relaxed) - ring->tail.load(std::memory_order_relaxed) > RING_RECORDS / 4) return true;
-  }
-  return false;
 }
 
 // The last words are those of a process that may go on: calls that were recording when the end came are let out first.
@@ -245,21 +253,14 @@ void finish() {
 void* flush_until_stopped(void*) {
   call_thread("recorder");
   file->set_cost(cost_ns_per_span());
-  int64_t due_ns = now_ns() + FLUSH_INTERVAL_MS * 1000000ll;
-  for (bool stop = false; !stop;) {
+  while (!stopping.load() && ending_signal() == 0) {
     timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += LOOK_INTERVAL_MS * 1000000l;
+    until.tv_nsec += FLUSH_INTERVAL_NS;
     until.tv_sec += until.tv_nsec / 1000000000l;
     until.tv_nsec %= 1000000000l;
-    pthread_mutex_lock(&wake_lock);
-    if (!stopping) pthread_cond_timedwait(&wake, &wake_lock, &until);
-    stop = stopping || ending_signal() != 0;
-    pthread_mutex_unlock(&wake_lock);
-    if (!stop && (now_ns() >= due_ns || any_ring_filling())) {
-      flush();
-      due_ns = now_ns() + FLUSH_INTERVAL_MS * 1000000ll;
-    }
+    sem_timedwait(&wake, &until);
+    if (!stopping.load() && ending_signal() == 0) flush();
   }
   finish();
   if (ending_signal() != 0) end_by_signal();
@@ -274,10 +275,8 @@ void stop_in_child() {
 
 __attribute__((destructor)) void stop_recording() {
   if (!flusher_runs.exchange(false)) return;
-  pthread_mutex_lock(&wake_lock);
-  stopping = true;
-  pthread_cond_signal(&wake);
-  pthread_mutex_unlock(&wake_lock);
+  stopping.store(true);
+  wake_flusher();
   pthread_join(flusher, nullptr);
 }
 
@@ -288,12 +287,6 @@ bool recording() { return recording_on.load(std::memory_order_relaxed); }
 int64_t now_ns() {
   timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
-  return now.tv_sec * 1000000000ll + now.tv_nsec;
-}
-
-int64_t thread_cpu_ns() {
-  timespec now;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
   return now.tv_sec * 1000000000ll + now.tv_nsec;
 }
 
@@ -355,6 +348,7 @@ bool start_recording(const char* folder, int64_t run) {
   if (!file->open()) return false;
   names_in_order = new std::vector<Name*>;
   notes_waiting = new std::vector<std::string>;
+  sem_init(&wake, 0, 0);
   pthread_key_create(&thread_end, mark_over);
   pthread_atfork(nullptr, nullptr, stop_in_child);
   sigset_t all, before;
@@ -364,7 +358,7 @@ bool start_recording(const char* folder, int64_t run) {
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   flusher_runs.store(started);
   recording_on.store(started);
-  if (started) end_well_on_signals();
+  if (started) end_well_on_signals(wake_flusher);
   return started;
 }
 

@@ -21,7 +21,7 @@ constexpr int64_t NO_STEP = -1;
 constexpr int64_t NOT_MEASURED = -1;
 
 struct SpanRow {
-  int64_t stage, op, key, step, size_bytes, start_ns, end_ns, request_id, cause_id, cpu_ns;
+  int64_t stage, op, key, step, size_bytes, start_ns, end_ns, request_id, cause_id, cpu_ns = NOT_MEASURED, runnable_ns = NOT_MEASURED;
 };
 
 struct HalfRow {
@@ -36,7 +36,6 @@ void span(const SpanRow& row);
 void sent(const HalfRow& row);
 void received(const HalfRow& row);
 int64_t now_ns();
-int64_t thread_cpu_ns();
 
 // A small integer for an op or a key; takes a lock only the first time a text is seen.
 int64_t intern(const char* text, size_t length);

@@ -15,7 +15,7 @@ import ctypes
 import os
 import sys
 from dataclasses import asdict, dataclass
-from typing import Optional
+from typing import Dict, Optional
 
 from breakdown.model.identity import Node
 from breakdown.record.api import STEPS_NOTE, Recorder
@@ -47,16 +47,15 @@ def start(node: Node, run: int, folder: str, recorder: Recorder, threads: int = 
     `folder`: of the run, for the files of traces; `recorder`: the process's own, for notes; `threads`: how many compute
     inside an operation, 0 where that is not known. With more than one an operation's processor time is not measured.
     """
-    global _steps
     problem = load(folder, run, int(node.role), node.rank)
     if problem is not None or _library is None:
         recorder.note("warning", problem)
         return
     if threads == 1:
         _library.breakdown_measure_cpu_time()
-    if steps.every > 1 and _library.breakdown_only_traced_steps(folder.encode()) == 0:
-        recorder.note(STEPS_NOTE, asdict(steps))
-    _steps = steps
+    rule = only(steps, folder)
+    if rule is not None:
+        recorder.note(STEPS_NOTE, rule)
 
 
 def load(folder: str, run: int, role: int = UNKNOWN_ROLE, rank: int = 0) -> Optional[str]:
@@ -80,18 +79,30 @@ def load(folder: str, run: int, role: int = UNKNOWN_ROLE, rank: int = 0) -> Opti
     return None
 
 
+def only(steps: Steps, folder: str) -> Optional[Dict[str, int]]:
+    """From here on these steps alone are traced. What each worker notes of that; None where all steps are traced."""
+    global _steps
+    _steps = steps
+    if _library is None or steps.every <= 1 or _library.breakdown_only_traced_steps(folder.encode()) != 0:
+        return None
+    return asdict(steps)
+
+
 def identify(node: Node) -> None:
     """This process turned out to be that node."""
     if _library is not None:
         _library.breakdown_identify(int(node.role), node.rank)
 
 
-def step(number: int, worker: int) -> None:
-    """Step `number` of worker `worker` begins in the calling thread."""
+def step(number: int, worker: int, place: Optional[int] = None) -> None:
+    """Step `number` of worker `worker` begins in the calling thread.
+
+    `place`: which of the workers of this process it is, where its rank may not be known yet; else it goes by that.
+    """
     if _library is not None:
         _library.breakdown_step(number)
         _library.breakdown_drive(number, worker)
-        _library.breakdown_begin_step(worker, number in _steps)
+        _library.breakdown_begin_step(worker if place is None else place, number in _steps)
 
 
 def stop() -> None:

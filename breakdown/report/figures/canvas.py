@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
-from matplotlib.patches import Patch, Rectangle
-from matplotlib.textpath import TextPath
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.ft2font import LoadFlags
+from matplotlib.patches import Patch, PathPatch, Rectangle
+from matplotlib.path import Path
 
 from breakdown.analysis import wording as fmt
 from breakdown.model.stages import STAGES, Stage
@@ -50,8 +52,13 @@ STYLE: Any = {
     "svg.hashsalt": "breakdown",  # the same bytes for the same finding
 }
 
+MOST_WHISKER = 1.5
+"""An axis is at most so many times as long as what was measured. Whiskers of two or three repetitions may be far longer:
+these run off its edge without an end, and stand in figures beside it."""
+
 WIDTH = 9.0  # inches: fits a page in landscape, and text of 9 points stays legible in portrait
 HINTING = 1.03  # drawn glyphs are fitted to pixels, which makes a line up to this much wider than its outline
+OUTLINE = 100  # points: outlines are measured at this size, so that rounding to 1/64 of a point is nothing
 HATCH_ALPHA = "59"  # in hexadecimal: the hatch is a third of black, so that text on top stays legible
 
 
@@ -73,8 +80,27 @@ def box(axes: Axes, stage: Stage, x: float, y: float, width: float, height: floa
     look = STAGE_COLOURS[stage]
     options: dict[str, Any] = {"linewidth": 0.5, "edgecolor": look.ink + HATCH_ALPHA, **more}
     patch = Rectangle((x, y), width, height, facecolor=look.fill, hatch=look.hatch, **options)
-    axes.add_patch(patch)
+    axes.add_artist(patch)  # not add_patch: every figure sets its own limits, and finding them takes longer than drawing
     return patch
+
+
+def boxes(axes: Axes, stage: Stage, corners: Sequence[tuple[float, float, float, float]], **more: Any) -> None:
+    """Many rectangles (x, y, width, height) of one stage, drawn as one shape: an artist each would take a hundred times as
+    long. Where two of them overlap, the colour is laid on once.
+    """
+    if len(corners):
+        x, y, width, height = np.asarray(corners, dtype=np.float64).T
+        outline = ((x, y), (x + width, y), (x + width, y + height), (x, y + height))
+        look = STAGE_COLOURS[stage]
+        options: dict[str, Any] = {"linewidth": 0.5, "edgecolor": look.ink + HATCH_ALPHA, "snap": True, **more}
+        axes.add_artist(PathPatch(polygons(outline), facecolor=look.fill, hatch=look.hatch, **options))
+
+
+def polygons(corners: Sequence[tuple[Any, Any]]) -> Path:
+    """One shape of many closed polygons: the first corners of all, the second of all, and so on, as arrays (x, y)."""
+    points = np.stack([np.stack(corner, axis=-1) for corner in (*corners, corners[0])], axis=1)
+    codes = [Path.MOVETO, *[Path.LINETO] * (len(corners) - 1), Path.CLOSEPOLY]
+    return Path(points.reshape(-1, 2), np.tile(np.array(codes, dtype=np.uint8), len(points)))
 
 
 def stage_handles(stages: Iterable[Stage] = STAGES) -> list[Patch]:
@@ -88,10 +114,12 @@ def stage_handles(stages: Iterable[Stage] = STAGES) -> list[Patch]:
 @lru_cache(maxsize=4096)
 def text_width(text: str, size: float, bold: bool = False) -> float:
     """The width of a line of text, in inches."""
-    font = FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal")
+    font = get_font(findfont(FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal")))
     if not text.strip():
         return 0.0
-    return float(TextPath((0, 0), text, size=size, prop=font).get_extents().width) / 72 * HINTING
+    font.set_size(OUTLINE, 72)
+    font.set_text(text, 0.0, flags=LoadFlags.NO_HINTING)
+    return float(font.get_width_height()[0]) / 64 * size / OUTLINE / 72 * HINTING
 
 
 def left_margin(labels: Iterable[str], size: float = 9, least: float = 0.6) -> float:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import PathPatch, Rectangle
 
 from breakdown.analysis import wording as fmt
 from breakdown.analysis.findings import CellFinding
@@ -69,13 +70,21 @@ def key_grid(cell: CellFinding) -> Grid:
 
 def _fields(axes: Axes, grid: Grid) -> None:
     most = max((ns for row in grid.values() for ns in row.values()), default=0)
+    zero: list[tuple[int, int]] = []
     for y, row in enumerate(grid.values()):
         for x, stage in enumerate(STAGES):
             ns = row.get(stage, 0)
-            colour = _COLOURS(ns / most) if ns else "none"
-            axes.add_patch(Rectangle((x, y), 1, 1, facecolor=colour, edgecolor=GRID, linewidth=0.6))
-            text = fmt.ms(ns) if ns else "·"
-            axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=8, color=_ink(colour) if ns else MUTED)
+            if not ns:
+                zero.append((x, y))
+                continue
+            colour = _COLOURS(ns / most)
+            axes.add_artist(Rectangle((x, y), 1, 1, facecolor=colour, edgecolor=GRID, linewidth=0.6))
+            axes.text(x + 0.5, y + 0.5, fmt.ms(ns), ha="center", va="center", fontsize=8, color=_ink(colour))
+    if zero:  # most fields are: as texts they would take longer than all the rest
+        x, y = np.array(zero).T
+        outline = canvas.polygons(((x, y), (x + 1, y), (x + 1, y + 1), (x, y + 1)))
+        axes.add_artist(PathPatch(outline, facecolor="none", edgecolor=GRID, linewidth=0.6, snap=True))
+        axes.plot(x + 0.5, y + 0.5, linestyle="none", marker=".", markersize=2, color=MUTED)
     if not grid:
         axes.text(len(STAGES) / 2, 0.5, "no key was measured", ha="center", va="center", color=MUTED)
 

@@ -36,9 +36,9 @@ def rates(cells: Sequence[CellFinding]) -> Figure:
         for row, cell in enumerate(cells):
             _row(axes, row, cell)
         highs = [cell.samples_per_s_interval.high or 0.0 for cell in cells]
-        raw = [rate for cell in cells for rate in (cell.samples_per_s, *cell.samples_per_s_by_run)]
-        axes.set_xlim(0, max([*highs, *raw, 1e-9]) * 1.04)
-        axes.set_ylim(len(cells) - 0.5, -0.5)
+        raw = max([1e-9, *(rate for cell in cells for rate in (cell.samples_per_s, *cell.samples_per_s_by_run))])
+        axes.set_xlim(0, 1.04 * max(raw, min(max(highs, default=0.0), canvas.MOST_WHISKER * raw)))
+        axes.set_ylim(max(len(cells), 1) - 0.5, -0.5)
         axes.set_yticks(range(len(names)), names)
         axes.xaxis.set_major_formatter(lambda value, _: fmt.number(value, 0 if value >= 10 or value == 0 else 1))
         axes.set_xlabel("samples/s, all workers together")

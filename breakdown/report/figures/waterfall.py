@@ -46,15 +46,18 @@ def _title(found: Waterfall) -> str:
 
 def _draw(axes: Axes, found: Waterfall) -> None:
     level = found.baseline_ns
-    ends: list[float] = [0, level]
+    ends, whiskers = [0.0, float(level)], [0.0]
     _total(axes, 0, found.baseline_ns)
     for row, bar in enumerate(found.bars, start=1):
         _bar(axes, row, level, bar)
-        ends += [level + bound for bound in (bar.interval_ns.low, bar.interval_ns.high) if bound is not None]
+        whiskers += [level + bound for bound in (bar.interval_ns.low, bar.interval_ns.high) if bound is not None]
         level += bar.delta_ns
         ends.append(level)
     _total(axes, len(found.bars) + 1, found.step_ns)
-    axes.set_xlim(min(0.0, min(ends) / fmt.NS_PER_MS * 1.05), max(max(ends), 1) / fmt.NS_PER_MS * 1.02)
+    reach = max(max(ends), 1.0)  # of the bars: whiskers may be far longer, and would leave nothing of them
+    low = max(min(ends + whiskers), min(min(ends), (1 - canvas.MOST_WHISKER) * reach))
+    high = max(reach, min(max(whiskers), canvas.MOST_WHISKER * reach))
+    axes.set_xlim(low / fmt.NS_PER_MS * 1.05, high / fmt.NS_PER_MS * 1.02)
     _heading(axes, -0.75, "change, ms", "95 % interval")
 
 

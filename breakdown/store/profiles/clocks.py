@@ -118,6 +118,7 @@ def _move(profile: Profile, node: Node, by_ns: int) -> None:
             for one in part.operations:
                 if part.node == node:
                     one.start_ns, one.end_ns, one.done_ns = one.start_ns + by_ns, one.end_ns + by_ns, one.done_ns + by_ns
+                    one.ready_ns = None if one.ready_ns is None else one.ready_ns + by_ns
                 if one.peer == node and one.sent_ns is not None:
                     one.sent_ns += by_ns  # which the sender's clock told
         own = step.parts.get(node)

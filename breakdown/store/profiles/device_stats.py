@@ -7,53 +7,61 @@ the tensor was there.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 from breakdown.errors import UsageError
 from breakdown.model.identity import Node, Role
-from breakdown.store.profiles.profile import Operation, Part, Profile, Step, lost, node_of_job, received_name
+from breakdown.store.profiles.devices import job_of_device, node_of_device
+from breakdown.store.profiles.profile import Operation, Part, Profile, Step, lost, received_name
+from breakdown.store.profiles.readable import FAR_TIME, LONGEST_NS, LeftOut, middle
 from breakdown.store.tensorflow.graphs import RECEIVE
 
 RECV_TENSOR = "RecvTensor"
 
-_DEVICE = re.compile(r"/job:(?P<job>\w+)(?:/replica:\d+)?/task:(?P<task>\d+)/device:(?P<kind>\w+):\d+")
-_LABEL = re.compile(r"(?P<name>\S+) = (?P<kind>\w+)\((?P<inputs>.*)\)")
+_LABEL = re.compile(r"(?P<name>\S+) = (?P<kind>\w+)\((?P<inputs>.*)\)", re.DOTALL)
 _RECV_LABEL = re.compile(r"edge_\d+_(?P<tensor>\S+) from (?P<source>\S+) to \S+")
 _RECEIVED = re.compile(r"(.+)_S\d+")
 _FIRST_JOBS = ("chief", "master")
 
 
-@dataclass(frozen=True)
-class NodeStats:
-    """One operation of one device."""
-
-    device: str
-    name: str
-    kind: str
-    inputs: tuple[str, ...]
-    start_ns: int
-    end_ns: int
-    tensor: str = ""
-    source: str = ""  # of a RecvTensor: the sending device
-    size_bytes: int | None = None
-    ready_ns: int | None = None  # when it could run; None: not told
-
-
-@dataclass(frozen=True)
+@dataclass
 class Run:
-    """All operations of one `session.run`, and where they were read."""
+    """All operations of one `session.run` by device, and where they were read.
+
+    `sources`: the sending devices of received tensors. `again`: how many records tell the same work again, by their lane of
+    a GPU.
+    """
 
     path: str
-    stats: tuple[NodeStats, ...]
+    operations: dict[str, list[Operation]] = field(default_factory=dict)
+    sources: list[tuple[Operation, str]] = field(default_factory=list)
+    again: Counter[str] = field(default_factory=Counter)
+
+    def received(self, device: str, tensor: str, source: str, sent_ns: int, done_ns: int, size: int | None) -> None:
+        """Adds a RecvTensor."""
+        name = received_name(tensor)
+        one = Operation(name, RECEIVE, "", sent_ns, sent_ns, done_ns, (), None, tensor, None, size, sent_ns)
+        self.operations.setdefault(device, []).append(one)
+        if source:
+            self.sources.append((one, source))
 
 
+@lru_cache(maxsize=1 << 16)
 def labelled(label: str) -> tuple[str, tuple[str, ...]]:
-    """The type and the inputs of an operation, from what RunMetadata says of it: "name = Type(input, ...)"."""
+    """The type of an operation and those that it needs, from what RunMetadata says of it: "name = Type(input, ...)"."""
     found = _LABEL.fullmatch(label)
     if found is None:
         return "", ()
-    return found["kind"], tuple(text for text in found["inputs"].split(", ") if text)
+    return found["kind"], producers(tuple(text for text in found["inputs"].split(", ") if text))
+
+
+@lru_cache(maxsize=1 << 16)
+def producers(inputs: tuple[str, ...]) -> tuple[str, ...]:
+    """The operations that make these inputs. A received one is called by its maker, and a number."""
+    return tuple(_producer(text) for text in inputs)
 
 
 def received(label: str) -> tuple[str, str]:
@@ -62,13 +70,31 @@ def received(label: str) -> tuple[str, str]:
     return (found["tensor"], found["source"]) if found else ("", "")
 
 
-def profile(runs: Sequence[Run], remarks: Iterable[str]) -> Profile:
-    """The steps of all runs. Raises `UsageError` where a device's name says no role."""
-    jobs = {match["job"] for run in runs for one in run.stats if (match := _DEVICE.search(one.device))}
+def profile(runs: Sequence[Run], remarks: Iterable[str], left_out: LeftOut) -> Profile:
+    """The steps of all runs. Raises `UsageError` where no device is of a worker."""
+    jobs = {job_of_device(device) for run in runs for device in run.operations}
     before = {"worker": 1} if jobs.intersection(_FIRST_JOBS) else {}
-    steps = [_step(run, before) for run in runs]
+    steps = [step for run in runs if (step := _step(run, before, left_out)) is not None]
+    if not steps:
+        devices = sorted({device for run in runs for device in run.operations})
+        named = f" The devices are {', '.join(devices[:5])}." if devices else ""
+        why = "".join(f" {remark}." for remark in left_out.remarks())
+        raise UsageError(
+            f"{runs[0].path} holds no operation of a worker.{named}{why} Give the RunMetadata of a worker's session.run, or "
+            "its timeline."
+        )
     nodes = {node for step in steps for node in step.parts}
-    return Profile(steps, dict.fromkeys(sorted(nodes)), remarks=(*remarks, *_lost(steps)))
+    said = (*remarks, *_gpus(runs), *left_out.remarks(), *_lost(steps))
+    return Profile(steps, dict.fromkeys(sorted(nodes)), remarks=said)
+
+
+def _gpus(runs: Sequence[Run]) -> Iterable[str]:
+    again = sum((run.again for run in runs), Counter[str]())
+    if again:
+        yield (
+            f"{again.total()} records of {', '.join(sorted(again))} were left out: they are the kernels and copies of "
+            "operations that count already, for as long as they took to launch; what a GPU did after that does not count"
+        )
 
 
 def _lost(steps: Sequence[Step]) -> list[str]:
@@ -90,38 +116,47 @@ def _lost(steps: Sequence[Step]) -> list[str]:
     ]
 
 
-def _step(run: Run, before: dict[str, int]) -> Step:
+def _step(run: Run, before: dict[str, int], left_out: LeftOut) -> Step | None:
+    """None where no worker took part: what a program runs before and after training, on a server alone."""
     parts: dict[Node, Part] = {}
-    for one in run.stats:
-        node = _node(one.device, before, run.path)
-        if "/stream:" not in one.device and "memcpy" not in one.device:  # a GPU's second account of the same work
-            parts.setdefault(node, Part(node)).operations.append(_operation(one, before, run.path))
+    for device, operations in run.operations.items():
+        node = node_of_device(device, before)
+        if node is None:
+            left_out.add(
+                f"records of {device}, whose name does not say its job and task,", f"in {run.path}", len(operations)
+            )
+        else:
+            parts.setdefault(node, Part(node)).operations.extend(operations)
+    for part in parts.values():
+        part.operations = _near(part.operations, run.path, left_out)
+    for one, source in run.sources:
+        one.peer = node_of_device(source, before)
     workers = [part for part in parts.values() if part.node.role is Role.WORKER]
     if not workers:
-        raise UsageError(f"{run.path} holds no operation of a worker. Give the RunMetadata of a worker's session.run.")
+        if parts:
+            left_out.add("session.runs in which no worker took part", run.path)
+        return None
     own = max(workers, key=lambda part: len(part.operations))
     return Step(own.node, own.start_ns, own.done_ns, [], [], parts=parts)
 
 
-def _node(device: str, before: dict[str, int], path: str) -> Node:
-    found = _DEVICE.search(device)
-    if found is None:
-        raise UsageError(f"{path} has a device {device!r}, which does not say its job and task.")
-    return node_of_job(found["job"], int(found["task"]), before)
-
-
-def _operation(one: NodeStats, before: dict[str, int], path: str) -> Operation:
-    if one.name != RECV_TENSOR:
-        needs = tuple(_producer(text) for text in one.inputs)
-        return Operation(one.name, one.kind, "", one.start_ns, one.end_ns, one.end_ns, needs, one.ready_ns)
-    peer = _node(one.source, before, path) if one.source else None
-    sent_ns, done_ns = one.start_ns, one.end_ns
-    name = received_name(one.tensor)
-    return Operation(name, RECEIVE, "", sent_ns, sent_ns, done_ns, (), None, one.tensor, peer, one.size_bytes, sent_ns)
+def _near(operations: list[Operation], path: str, left_out: LeftOut) -> list[Operation]:
+    """Those that can be of one step. The beginning of a sending is another process's."""
+    spread_ns = max(one.done_ns for one in operations) - min(one.done_ns for one in operations)
+    if spread_ns <= LONGEST_NS and all(one.done_ns - one.start_ns <= LONGEST_NS for one in operations if not one.receives):
+        return operations
+    at_ns = middle(one.done_ns for one in operations)
+    near = []
+    for one in operations:
+        start_ns = one.done_ns if one.receives else one.start_ns
+        if abs(one.done_ns - at_ns) <= LONGEST_NS and abs(start_ns - at_ns) <= LONGEST_NS:
+            near.append(one)
+        else:
+            left_out.add(FAR_TIME, f"{one.name!r} in {path}")
+    return near
 
 
 def _producer(text: str) -> str:
-    """The operation that makes an input. A received one is called by its maker, and a number."""
     name = text.removeprefix("^").split(":")[0]
     found = _RECEIVED.fullmatch(name)
     return received_name(found[1]) if found else name

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
-from breakdown.model.identity import Node
-from breakdown.store.profiles.profile import Operation, node_of_job
-from breakdown.store.profiles.xplane import Event, Process
+from breakdown.store.profiles.profile import Operation
+from breakdown.store.profiles.xplane import KIND, NAME, NUMBER, SENT, STEP_ID, Event, Process
+from breakdown.store.tensorflow.graphs import RECEIVE, SEND
 
 PROCESS, START, DONE, FUNCTION = (
     "ExecutorState::Process",
@@ -22,10 +24,9 @@ DATA_THREAD = "tf_data_"
 
 _KERNEL = re.compile(r"(?P<name>[^:]+):(?P<kind>\w+)")
 _PASSED_ON = re.compile(r"(?P<tensor>.+)/_\d+")
-_DEVICE = re.compile(r"/job:(?P<job>\w+)(?:/replica:\d+)?/task:(?P<task>\d+)")
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, slots=True)
 class Ran:
     """An operation, and the run of a graph that it was part of."""
 
@@ -41,37 +42,36 @@ def operations(process: Process) -> list[Ran]:
         for outer in thread.events:
             for event in outer.all():
                 if event.name == DONE:
-                    done[_number(event, "step_id"), str(event.stats.get("name", ""))].append(event.start_ns)
+                    done[event.number(STEP_ID), str(event.stats.get(NAME, ""))].append(event.start_ns)
                 elif event.name == PROCESS and not thread.name.startswith(DATA_THREAD):
                     found += _of(event, thread.name)
     found.sort(key=lambda one: one.operation.start_ns)
+    for ends in done.values():
+        ends.sort()
     for one in found:
         if one.operation.done_ns < 0:  # asynchronous: of its ends the first that comes after its start
             ends = done[one.number, one.operation.name]
-            ends = [end for end in ends if end >= one.operation.start_ns]
-            one.operation.done_ns = max(one.operation.end_ns, min(ends, default=one.operation.end_ns))
+            at = bisect_left(ends, one.operation.start_ns)
+            one.operation.done_ns = max(one.operation.end_ns, ends[at] if at < len(ends) else one.operation.end_ns)
     return found
 
 
-def node_of_device(device: str) -> Node | None:
-    """The role that a device's name tells; None where it tells none."""
-    found = _DEVICE.search(device)
-    return node_of_job(found["job"], int(found["task"])) if found else None
-
-
 def _of(process: Event, thread: str) -> Iterator[Ran]:
-    number = _number(process, "id")
+    number = process.number(NUMBER)
     for event in process.inner:
         if event.name == START:
-            name, kind = str(event.stats.get("name", "")), str(event.stats.get("kernel_type", ""))
+            name, kind = str(event.stats.get(NAME, "")), str(event.stats.get(KIND, ""))
             passed = _PASSED_ON.fullmatch(name)
-            tensor = passed["tensor"] if passed and kind == "_Recv" else ""
+            tensor = passed["tensor"] if passed and kind == RECEIVE else ""
             yield Ran(number, Operation(name, kind, thread, event.start_ns, event.end_ns, -1, tensor=tensor))
-        elif kernel := _KERNEL.fullmatch(event.name):
-            tensor = str(event.stats.get("from", "")) if kernel["kind"] == "_Send" else ""
-            start_ns, end_ns = event.start_ns, event.end_ns
-            yield Ran(number, Operation(kernel["name"], kernel["kind"], thread, start_ns, end_ns, end_ns, tensor=tensor))
+        elif kernel := _kernel(event.name):
+            name, kind = kernel
+            tensor = str(event.stats.get(SENT, "")) if kind == SEND else ""
+            yield Ran(number, Operation(name, kind, thread, event.start_ns, event.end_ns, event.end_ns, tensor=tensor))
 
 
-def _number(event: Event, stat: str) -> int:
-    return int(event.stats.get(stat, 0))
+@lru_cache(maxsize=1 << 16)
+def _kernel(text: str) -> tuple[str, str] | None:
+    """Name and type of the operation that an event is the run of."""
+    found = _KERNEL.fullmatch(text)
+    return (found["name"], found["kind"]) if found else None

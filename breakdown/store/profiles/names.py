@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Mapping
 
 from breakdown.model.identity import Role
 from breakdown.store.profiles.profile import Operation, Part, Step, received_name
 from breakdown.store.tensorflow.graphs import SEND, VARIABLES, Graph
+
+_UNNAMED = received_name("")
 
 
 def names_of_tensors(step: Step) -> Mapping[str, str]:
@@ -22,15 +24,15 @@ def names_of_tensors(step: Step) -> Mapping[str, str]:
     return found
 
 
-def key_of(one: Operation, names: Mapping[str, str], owners: Container[str]) -> str:
+def key_of(one: Operation, names: Mapping[str, str], owners: Collection[str]) -> str:
     """A tensor's variable, what a server's operation reads or changes, else the operation's own name.
 
     `owners`: the names of the server's variables and accumulators.
     """
     if one.tensor:
         return names.get(one.tensor, one.tensor)
-    owner = next((name for name in one.needs or () if name in owners), None)
-    return one.name.removeprefix(received_name("")) if owner is None else owner
+    owner = next((name for name in one.needs or () if name in owners), None) if owners else None
+    return one.name.removeprefix(_UNNAMED) if owner is None else owner
 
 
 def owners(part: Part) -> frozenset[str]:

@@ -26,6 +26,8 @@ class Pair:
 
 def pairs(step: Step) -> Iterator[Pair]:
     """All tensors of a step of which the profile names the maker and shows both ends."""
+    if len(step.parts) < 2:
+        return
     sends: dict[tuple[Node, str], Operation] = {}
     makers: dict[tuple[Node, str], Operation] = {}
     for part in step.parts.values():

@@ -13,21 +13,19 @@ from collections.abc import Iterator, Mapping
 
 from breakdown.errors import UsageError
 from breakdown.model.identity import Node, Role
-from breakdown.model.stages import Stage
+from breakdown.model.stages import Op, Stage
 from breakdown.store.profiles.executors import DATA_THREAD, FUNCTION, Ran, operations
 from breakdown.store.profiles.profile import Part, Profile, Step, Work
-from breakdown.store.profiles.xplane import Event, Process
-from breakdown.store.tensorflow.convert import SUBMIT
+from breakdown.store.profiles.readable import LeftOut
+from breakdown.store.profiles.xplane import FUNCTION_NAME, IS_FUNCTION, NUMBER, STEP_NUMBER, Event, Process
 from breakdown.store.tensorflow.messages import DISPATCH
 
-STEP_NUMBER = "step_num"
-
-_EXECUTE, _FUNCTION_NAME = "EagerExecute", "eager_op"
+_EXECUTE = "EagerExecute"
 _FROM_COORDINATOR = "EagerService:"
 _PREPARE = "prepare"
 
 
-def profile(processes: Mapping[Node, Process]) -> Profile:
+def profile(processes: Mapping[Node, Process], left_out: LeftOut) -> Profile:
     """The steps of all workers. Raises `UsageError` where a worker has no operation."""
     ran = {node: operations(process) for node, process in processes.items()}
     steps: list[Step] = []
@@ -48,7 +46,7 @@ def profile(processes: Mapping[Node, Process]) -> Profile:
             remarks.append(f"{node}: what ran on {', '.join(process.devices)} is in the profile, but not read")
     beside = {node: _beside(node, process) for node, process in processes.items()}
     hosts = {node: process.host if process.is_wall_clock else _own_clock(node) for node, process in processes.items()}
-    return Profile(steps, hosts, beside, tuple(remarks))
+    return Profile(steps, hosts, beside, (*remarks, *left_out.remarks()))
 
 
 def _own_clock(node: Node) -> str:
@@ -96,13 +94,13 @@ def _functions(event: Event) -> list[Event]:
 
 
 def _function_name(event: Event) -> str:
-    executed = (one for one in event.all() if one.name == _EXECUTE and one.stats.get("is_func"))
-    return next((str(one.stats.get(_FUNCTION_NAME, event.name)) for one in executed), event.name)
+    executed = (one for one in event.all() if one.name == _EXECUTE and one.stats.get(IS_FUNCTION))
+    return next((str(one.stats.get(FUNCTION_NAME, event.name)) for one in executed), event.name)
 
 
 def _called(node: Node, event: Event, ran: list[Ran]) -> Step:
     """A step that a call of the program, or of the coordinator, is all of; or a stretch that the program marked."""
-    op = DISPATCH if event.name.startswith(_FROM_COORDINATOR) else SUBMIT
+    op = DISPATCH if event.name.startswith(_FROM_COORDINATOR) else Op.SUBMIT
     step = Step(node, event.start_ns, event.end_ns, [], [], op)
     first, stop = (bisect_left(ran, at, key=lambda one: one.operation.start_ns) for at in (event.start_ns, event.end_ns))
     own = [one.operation for one in ran[first:stop]]
@@ -117,7 +115,8 @@ def _called(node: Node, event: Event, ran: list[Ran]) -> Step:
     functions = _functions(event)
     ends = [one.start_ns for one in functions[1:]]
     for function, end_ns in zip(functions, [*ends, event.end_ns], strict=True):
-        woken_ns = max((one.done_ns for one in own if function.start_ns <= one.start_ns < end_ns), default=0)
+        started = (bisect_left(own, at, key=lambda one: one.start_ns) for at in (function.start_ns, end_ns))
+        woken_ns = max((one.done_ns for one in own[slice(*started)]), default=0)
         asked_ns = function.end_ns if woken_ns > function.end_ns else function.start_ns
         if woken_ns > asked_ns:
             step.runs.append((asked_ns, min(woken_ns, end_ns)))
@@ -134,7 +133,7 @@ def _serve(node: Node, process: Process, ran: list[Ran], by_number: Mapping[int,
     for thread in process.threads:
         for outer in thread.events:
             for event in _functions(outer):
-                step = by_number.get(int(event.stats.get("id", 0)))
+                step = by_number.get(event.number(NUMBER))
                 if step is not None and node in step.parts:
                     step.parts[node].told_ns = outer.start_ns, event.end_ns
     for step in by_number.values():

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 
 from breakdown.errors import UsageError
-from breakdown.model.identity import Node, Role
+from breakdown.model.identity import Node
 from breakdown.model.stages import Stage
 from breakdown.store.tensorflow.graphs import RECEIVE, SEND
 
+Watch = Callable[[str, int, int], None]
+"""Is told how far a long import is: what it does, how much of it is done, of how much."""
 
-@dataclass(eq=False)
+
+@dataclass(eq=False, slots=True)
 class Operation:
     """One run of one operation. An asynchronous one returns at `end_ns`, and is done later."""
 
@@ -99,19 +103,12 @@ class Profile:
         return sorted(self.hosts)
 
 
-def node_of_job(job: str, task: int, jobs: Mapping[str, int] | None = None) -> Node:
-    """The process that a device of TensorFlow's belongs to: `ps` serves, a chief trains as the first worker.
-
-    `jobs`: how many workers come before the tasks of a job; None: none do.
-    """
-    if job in ("ps", "parameter_server"):
-        return Node(Role.SERVER, task)
-    return Node(Role.WORKER, task + (jobs or {}).get(job, 0))
-
-
 def received_name(tensor: str) -> str:
     """What a `_Recv` of this tensor is called; of "": of one that the profile does not name."""
     return f"{RECEIVE} {tensor}"
+
+
+_UNNAMED = received_name("")
 
 
 def lost(one: Operation, names: Container[str]) -> list[str]:
@@ -119,9 +116,14 @@ def lost(one: Operation, names: Container[str]) -> list[str]:
 
     `names`: of all operations of its part.
     """
-    if received_name("") in names:
-        return []
-    return [name for name in one.needs or () if name.startswith(received_name("")) and name not in names]
+    wanted = _received(one.needs) if one.needs else ()
+    return [name for name in wanted if name not in names] if wanted and _UNNAMED not in names else []
+
+
+@lru_cache(maxsize=1 << 16)
+def _received(needs: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of these operations that receive a tensor."""
+    return tuple(name for name in needs if name.startswith(_UNNAMED))
 
 
 def settle(profile: Profile) -> None:

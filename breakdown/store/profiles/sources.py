@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
-import json
+import io
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -15,7 +17,9 @@ from breakdown.errors import UsageError
 from breakdown.model.identity import Node, Role
 from breakdown.store.profiles import device_stats, executors, processes, protobuf, run_metadata, timeline, xplane
 from breakdown.store.profiles.device_stats import Run
-from breakdown.store.profiles.profile import Profile
+from breakdown.store.profiles.devices import node_of_device
+from breakdown.store.profiles.profile import Profile, Watch
+from breakdown.store.profiles.readable import LeftOut
 from breakdown.store.profiles.xplane import Process
 
 EXPECTED = (
@@ -29,15 +33,26 @@ _ENDINGS = (".pb", ".json")
 """Files in a folder that are told to be profiles by their names: one of these that is broken is an error."""
 
 _MOST_BYTES = 2**31 - 1  # of a protobuf message
+_BYTE_ORDER = b"\xef\xbb\xbf"  # how some editors begin a text
 
 
 @dataclass
 class Found:
-    """All that was read, by kind."""
+    """All that was read, by kind, and what could not be."""
 
     processes: list[Process] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     timelines: list[Run] = field(default_factory=list)
+    left_out: LeftOut = field(default_factory=LeftOut)
+
+
+@dataclass(frozen=True)
+class _File:
+    """One to read. `named`: the user named it, so it has to be a profile; a folder may hold other things, too."""
+
+    path: Path
+    named: bool
+    size_bytes: int
 
 
 class _NoProfileError(Exception):
@@ -48,14 +63,22 @@ class _BrokenError(_NoProfileError):
     """A file that may be a profile, but is broken."""
 
 
-def read(paths: Sequence[Path], roles: Mapping[Path, Node]) -> tuple[Profile, str]:
+def read(paths: Sequence[Path], roles: Mapping[Path, Node], watch: Watch) -> tuple[Profile, str]:
     """The profile in these files and folders, and its kind. `roles`: what single XPlane files are of.
 
     Raises `UsageError` where there is none, where a file is broken or something else, and where roles cannot be told.
     """
     found = Found()
-    for path in paths:
-        _take(path, found)
+    files = [file for path in paths for file in _files(path)]
+    size, done = sum(file.size_bytes for file in files), 0
+    for file in files:
+        watch("bytes read", done, size)
+        try:
+            _tell(file, found)
+        except _NoProfileError as error:
+            if file.named or (isinstance(error, _BrokenError) and file.path.name.endswith(_ENDINGS)):
+                raise UsageError(f"{file.path} {error}. Expected {EXPECTED}.") from None
+        done += file.size_bytes
     kinds = [kind for kind, there in ((XPLANE, found.processes), (RUN_METADATA, found.runs or found.timelines)) if there]
     if not kinds:
         raise UsageError(f"there is no profile in {', '.join(map(str, paths))}. Expected {EXPECTED}.")
@@ -66,58 +89,57 @@ def read(paths: Sequence[Path], roles: Mapping[Path, Node]) -> tuple[Profile, st
         )
     if found.processes:
         _same_moment(found.processes)
-        return processes.profile(_with_roles(found.processes, roles)), XPLANE
+        return processes.profile(_with_roles(found.processes, roles), found.left_out), XPLANE
     if roles:
         raise UsageError("--role is for XPlane files: RunMetadata and its timeline name the devices themselves.")
     if found.runs:
         remarks = []
         if found.timelines:
-            count = len(found.timelines)
-            remarks.append(f"{count} timelines were left out: the RunMetadata beside them holds what they hold, and more")
-        return device_stats.profile(found.runs, remarks), RUN_METADATA
-    return device_stats.profile(found.timelines, ()), TIMELINE
+            number = len(found.timelines)
+            remarks.append(f"{number} timelines were left out: the RunMetadata beside them holds what they hold, and more")
+        return device_stats.profile(found.runs, remarks, found.left_out), RUN_METADATA
+    return device_stats.profile(found.timelines, (), found.left_out), TIMELINE
 
 
-def _take(path: Path, found: Found) -> None:
-    if not path.exists():
-        raise UsageError(f"there is no file or folder {path}.")
-    if not path.is_dir():
-        try:
-            _tell(path, found)
-        except _NoProfileError as error:
-            raise UsageError(f"{path} {error}. Expected {EXPECTED}.") from None
-        return
-    files = sorted(one for one in path.rglob("*") if one.is_file())
-    if any(one.name.endswith(_XPLANE_ENDING) for one in files):
-        files = [one for one in files if one.name.endswith(_XPLANE_ENDING)]
-    for one in files:
-        try:
-            _tell(one, found)
-        except _NoProfileError as error:  # a folder may hold other things, too
-            if isinstance(error, _BrokenError) and one.name.endswith(_ENDINGS):
-                raise UsageError(f"{one} {error}. Expected {EXPECTED}.") from None
-
-
-def _tell(path: Path, found: Found) -> None:
-    """Adds what a file holds. Raises `_NoProfileError` where that is no profile."""
+def _files(path: Path) -> list[_File]:
+    """What is to be read of a path: the file itself, or what a folder holds; where there are XPlane files, these alone."""
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise _NoProfileError("is larger than a protobuf message can be")
+        about = path.stat()
+        if not S_ISDIR(about.st_mode):
+            if not S_ISREG(about.st_mode):
+                raise UsageError(f"{path} is neither a file nor a folder. Expected {EXPECTED}.")
+            return [_File(path, True, about.st_size)]
+        files = sorted(one for one in path.rglob("*") if one.is_file())
+        if any(one.name.endswith(_XPLANE_ENDING) for one in files):
+            files = [one for one in files if one.name.endswith(_XPLANE_ENDING)]
+        return [_File(one, False, one.stat().st_size) for one in files]
+    except FileNotFoundError:
+        raise UsageError(f"there is no file or folder {path}.") from None
+    except (OSError, ValueError) as error:  # a ValueError: of a path that cannot be one
+        raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}.") from None
+
+
+def _tell(file: _File, found: Found) -> None:
+    """Adds what a file holds. Raises `_NoProfileError` where that is no profile."""
+    path = file.path
+    if file.size_bytes > _MOST_BYTES:
+        raise _NoProfileError("is larger than a protobuf message can be")
+    try:
         content = path.read_bytes()
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}.") from error
+        raise UsageError(f"cannot read {path}: {error.strerror or error}.") from None
     if not content:
         raise _BrokenError("is empty")
     if content[:2] == b"\x1f\x8b":
         content = _unpacked(content)
-    if content.lstrip()[:1] == b"{":
-        found.timelines.append(_timeline(path, content))
+    if content.removeprefix(_BYTE_ORDER).lstrip()[:1] == b"{":
+        found.timelines.append(_timeline(path, content, found.left_out))
         return
     space, metadata = _parsed("XSpace", content), _parsed("RunMetadata", content)
-    if metadata is not None and any(device.device.startswith("/") for device in metadata.step_stats.dev_stats):
-        found.runs.append(run_metadata.read(str(path), metadata))
+    if metadata is not None and any(device.device.startswith(b"/") for device in metadata.step_stats.dev_stats):
+        found.runs.append(run_metadata.read(str(path), metadata, found.left_out))
     elif space is not None and any(plane.name and plane.lines for plane in space.planes):
-        found.processes.append(xplane.read(str(path), space))
+        found.processes.append(xplane.read(str(path), space, found.left_out))
     elif space is None or metadata is None:
         raise _BrokenError("is no profile, or one that is cut off or damaged")
     else:
@@ -126,9 +148,13 @@ def _tell(path: Path, found: Found) -> None:
 
 def _unpacked(content: bytes) -> bytes:
     try:
-        return gzip.decompress(content)
-    except (OSError, EOFError) as error:
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:
+            unpacked = packed.read(_MOST_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
         raise _BrokenError(f"is packed, and cut off or damaged ({error})") from None
+    if len(unpacked) > _MOST_BYTES:
+        raise _NoProfileError("is packed, and larger than a protobuf message can be")
+    return unpacked
 
 
 def _parsed(kind: str, content: bytes) -> Any:
@@ -138,17 +164,17 @@ def _parsed(kind: str, content: bytes) -> Any:
         return None
 
 
-def _timeline(path: Path, content: bytes) -> Run:
+def _timeline(path: Path, content: bytes, left_out: LeftOut) -> Run:
     try:
-        value = json.loads(content)
+        value = timeline.parse(content)
     except ValueError as error:
         raise _BrokenError(f"is JSON that is cut off or damaged ({error})") from None
-    if not timeline.is_timeline(value):
-        raise _NoProfileError("is JSON, but no timeline of TensorFlow's: no device of it computed")
     try:
-        return timeline.read(str(path), value)
-    except (KeyError, TypeError, ValueError) as error:
-        raise _BrokenError(f"is a timeline with an event that lacks something ({error!r})") from None
+        if not timeline.is_timeline(value):
+            raise _NoProfileError("is JSON, but no timeline of TensorFlow's: no device of it computed")
+        return timeline.read(str(path), value, left_out)
+    except ValueError as error:
+        raise _BrokenError(f"is a timeline that contradicts itself: {error}") from None
 
 
 def _same_moment(found: Sequence[Process]) -> None:
@@ -169,7 +195,7 @@ def _with_roles(found: Sequence[Process], given: Mapping[Path, Node]) -> Mapping
         if path.resolve() not in read_paths:
             raise UsageError(f"--role names {path}, which is none of the files that were read.")
     for process in found:
-        node = known.get(Path(process.path).resolve()) or executors.node_of_device(process.device)
+        node = known.get(Path(process.path).resolve()) or node_of_device(process.device)
         if node is None:
             unknown.append(process)
         else:

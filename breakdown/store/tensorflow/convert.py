@@ -15,11 +15,10 @@ from breakdown.store.tensorflow import calls, exchange, raw, remote, work
 from breakdown.store.tensorflow.raw import Process
 from breakdown.store.tensorflow.run import Run
 
-SUBMIT = "submit"
 MEANINGS = {
-    "session.run": (Stage.SERIALIZE, SUBMIT),
-    "train-step": (Stage.SERIALIZE, SUBMIT),
-    "read": (Stage.SERIALIZE, SUBMIT),
+    "session.run": (Stage.SERIALIZE, Op.SUBMIT),
+    "train-step": (Stage.SERIALIZE, Op.SUBMIT),
+    "read": (Stage.SERIALIZE, Op.SUBMIT),
     "take": (Stage.INPUT, "take"),  # the coordinator's next step is what a worker is given to work on
 }
 """What is left of the calls that the program's own trace has of a step, once what lies within is known."""

@@ -31,6 +31,9 @@ from breakdown.store.tensorflow.written import What
 
 HANDLE = "handle"
 
+_MEANINGS = {"CleanupGraph": (Verb.PULL, DISPATCH)}
+"""Of calls that name no step though each step has them: a process may forget its part, which belongs to handing it out."""
+
 _REQUEST, _REPLY = Direction.REQUEST, Direction.REPLY
 
 
@@ -41,9 +44,10 @@ def write(run: Run, call: Call) -> None:
     elif call.number and call.method in (RUN_GRAPH, COMPONENT):
         _run_part(run, call)
     elif not remote.write(run, call):
-        what = What(Stage.OTHER, "", call.method, NO_STEP, run.request(call.client, 0, id(call)))
+        verb, key = _MEANINGS.get(call.method, (Verb.CONTROL, call.method))
+        what = What(verb.stage, "", key, NO_STEP, run.request(call.client, 0, id(call)))
         for direction in Direction:
-            message(run, call, direction, Verb.CONTROL, direction, what)
+            message(run, call, direction, verb, direction, what)
 
 
 def _pull(run: Run, call: Call) -> None:
@@ -86,7 +90,9 @@ def _run_part(run: Run, call: Call) -> None:
     what = What(Stage.PULL, Op.QUEUE, DISPATCH, run.step(number), request)
     sent, received = call.halves.get((_REQUEST, True)), call.halves.get((_REQUEST, False))
     if sent is not None:
-        run.written[master].state("master", sent.start_ns, sent.start_ns, replace(what, cause=run.master(number)))
+        told_ns = run.told_ns(master, number)  # after that gRPC has it, at the latest
+        asked_ns = sent.start_ns if told_ns is None else min(told_ns, sent.start_ns)
+        run.written[master].state(f"send-{server}", asked_ns, sent.start_ns, replace(what, cause=run.master(number)))
     message(run, call, _REQUEST, Verb.PULL, _REQUEST, what)
     part = run.part(server, number)
     if part is not None and part.dispatch is not None:
@@ -151,7 +157,7 @@ def _handled(run: Run, call: Call, what: What) -> Activity | None:
 
 def _encoded(run: Run, call: Call, encode: Activity, what: What) -> None:
     work = replace(what, stage=Stage.SERIALIZE, op=Op.ENCODE)
-    run.written[call.server].did(encode.thread, encode.start_ns, encode.end_ns, work, encode.cpu_ns)
+    run.written[call.server].did(encode.thread, encode.start_ns, encode.end_ns, work, encode)
     queued(run, call, call.server, encode.end_ns, what)
 
 
@@ -164,6 +170,6 @@ def _decoded(run: Run, call: Call, what: What) -> None:
     if received is not None:
         written.state(decode.thread, received.end_ns, decode.start_ns, replace(what, op=Op.QUEUE))
     work = replace(what, stage=Stage.SERIALIZE, op=Op.DECODE)
-    written.did(decode.thread, decode.start_ns, decode.end_ns, work, decode.cpu_ns)
+    written.did(decode.thread, decode.start_ns, decode.end_ns, work, decode)
     turn = run.turn(call.client, call.number, call.rendezvous)
     run.brought[call.client, call.number, call.tensor, turn] = what.request, decode.end_ns

@@ -21,6 +21,13 @@ FETCH, RESULTS = "_send_", frozenset({"_Retval", "_DeviceRetval"})
 """How the names of the operations begin that hand a value to the program; the types of those that a function returns by."""
 
 
+QUEUED = "QueueDequeue"
+"""How the types of operations begin that take from a queue: a batch, or a token by which workers wait for each other."""
+
+_COUNTS, _PASSES = ("Assign",), ("Identity", "Cast", "Reshape", SEND)
+"""How the types of operations begin that keep a token's value (the step); and that only hand a value on."""
+
+
 class Graph:
     """`nodes`: [name, type, inputs, tensor] of each operation; an input is "name", "name:2", or "^name" for mere order.
 
@@ -79,6 +86,20 @@ class Graph:
                 found.add(one)
                 open_.extend(self._values.get(one, ()))
         return frozenset(found)
+
+    def is_batch(self, name: str) -> bool:
+        """Whether something is computed of what this operation takes from a queue: else it is a token."""
+        if not self.types.get(name, "").startswith(QUEUED):
+            return False
+        open_, seen = [name], {name}
+        while open_:
+            for one in self._uses.get(open_.pop(), ()):
+                if not self.types[one].startswith((*_COUNTS, *_PASSES)):
+                    return True
+                if one not in seen and self.types[one].startswith(_PASSES):
+                    seen.add(one)
+                    open_.append(one)
+        return False
 
     @cached_property
     def variables_of_tensors(self) -> Mapping[str, str]:

@@ -34,7 +34,7 @@ RUN_GRAPH = "RunGraph"
 class Activity:
     """A row of a thread. `number`: TensorFlow's of the step, 0 where the row does not say."""
 
-    kind: str  # kernel, process, start, done, other, ask, take, encode, decode, run, partitions, drive, request, serve, wait
+    kind: str  # kernel, start, done, other, ask, take, encode, decode, run, partitions, drive, request, serve, wait
     name: str  # of the operation, the activity, or the rendezvous key
     number: int
     thread: str
@@ -43,6 +43,7 @@ class Activity:
     cause: int
     size: int
     cpu_ns: int = NOT_MEASURED
+    runnable_ns: int = NOT_MEASURED
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,8 @@ def read(trace: TraceFile) -> Process:
     """One process, from its native trace."""
     names = trace.names
     activities = tuple(
-        Activity(names[op], names[key], number, trace.threads[thread], start, end, cause, size, cpu)
-        for thread, (_, op, key, _, size, start, end, number, cause, cpu) in trace.rows(Kind.SPAN)
+        Activity(names[op], names[key], number, trace.threads[thread], start, end, cause, size, cpu, runnable)
+        for thread, (_, op, key, _, size, start, end, number, cause, cpu, runnable) in trace.rows(Kind.SPAN)
     )
     halves = tuple(
         Half(kind == Kind.SENT, Direction(direction), names[key], number, size, stream, connection, start, end)

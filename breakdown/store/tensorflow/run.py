@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 
 from breakdown.model.identity import NO_REQUEST, Node, Role, operation_id, request_id
 from breakdown.store.decode import MAIN_THREAD
@@ -47,6 +48,7 @@ class Run:
         for number, function in self.eager.functions.items():
             drive = self.eager.drive(number)
             self._masters[number] = (function.node, NO_STEP) if drive is None else (drive.worker, drive.step)
+        self._before = {part.number: before for own in self.parts.values() for before, part in _one_by_one(own.values())}
         self._ids: dict[tuple[object, ...], int] = {}
         self._counts: dict[tuple[Node, bool], int] = {}
         self._tensors = {
@@ -61,6 +63,10 @@ class Run:
     def part(self, node: Node, number: int) -> Part | None:
         """A process's part in a step."""
         return self.parts[node].get(number)
+
+    def before(self, part: Part) -> Part | None:
+        """What the thread that asked for this run had asked for before; None: nothing, or it is a main thread."""
+        return self._before.get(part.number)
 
     def tensor(self, node: Node, kind: str, number: int, rendezvous: str) -> Activity | None:
         """When a process asked for a tensor, was asked, encoded or decoded it."""
@@ -107,6 +113,20 @@ class Run:
             return self.master(number)
         return self._id(node, number, True, (node, _DISPATCH)) if part is not None and part.dispatch else NO_REQUEST
 
+    def told_ns(self, node: Node, number: int) -> int | None:
+        """From when on a process had told its own part of a step to run, or handed a function out; None: not known.
+
+        A master without a part of its own goes on to tell the others.
+        """
+        part, function = self.part(node, number), self.function(node, number)
+        if function is not None:
+            return function.issue.end_ns
+        if part is None:
+            return None
+        if part.dispatch is not None:
+            return part.dispatch.end_ns
+        return None if part.partitions is None else part.partitions.start_ns
+
     def master(self, number: int) -> int:
         """The id of the running of a step as a whole."""
         return self._id(self._masters[number][0], number, True, _RUN) if number in self._masters else NO_REQUEST
@@ -122,8 +142,11 @@ class Run:
         return function is not None and function.node.role is Role.SCHEDULER
 
     def is_input(self, part: Part) -> bool:
-        """Whether a worker's part is of no step, but of the functions by which a dataset makes batches ahead."""
-        return bool(self.eager.functions) and part.number not in self._masters
+        """Whether a worker's part is of no step, but makes batches ahead: of a dataset's functions, or a queue runner's."""
+        if part.number not in self._masters:
+            return bool(self.eager.functions)
+        kinds = {one.kind for one in part.runs()}
+        return self.step(part.number) == NO_STEP and _enqueues(kinds) and not any("Apply" in kind for kind in kinds)
 
     def place(self, function: Function) -> tuple[Written, str]:
         """Where the rows of the thread that runs a function belong: the coordinator's for a worker is its main one."""
@@ -139,6 +162,21 @@ class Run:
             count = self._counts[owner, is_operation] = self._counts.get((owner, is_operation), 0) + 1
             self._ids[key] = operation_id(owner, count) if is_operation else request_id(owner, count)
         return self._ids[key]
+
+
+def _enqueues(kinds: Iterable[str]) -> bool:
+    return any(kind.startswith("QueueEnqueue") for kind in kinds)
+
+
+def _one_by_one(parts: Iterable[Part]) -> Iterator[tuple[Part, Part]]:
+    """Runs that a thread asked for one behind the other, where it has no steps of its own."""
+    asked: dict[str, list[tuple[int, Part]]] = defaultdict(list)
+    for part in parts:
+        if part.run is not None and part.run.cause == NO_STEP:
+            asked[part.run.name].append((part.run.start_ns, part))
+    for runs in asked.values():
+        runs.sort(key=lambda one: one[0])
+        yield from pairwise(part for _, part in runs)
 
 
 def _turns(processes: Iterable[Process]) -> Mapping[tuple[Node, int, str], int]:

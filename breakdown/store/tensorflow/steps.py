@@ -21,6 +21,10 @@ BATCH, TAKING_A_BATCH = "IteratorGetNext", "IteratorGetNextOp::DoCompute"
 """The operation that takes a batch from a dataset, and what a thread of its own does for it."""
 
 
+FINISHED = ("RunGraphDone", "ComponentDone")
+"""What a process does once all of its part has run: of a step, of a function."""
+
+
 @dataclass
 class Operation:
     """One run of one operation. An asynchronous one is `done` later than it returns; None: its end was not recorded.
@@ -39,6 +43,7 @@ class Operation:
     released_by: tuple[int, Operation] | None = None  # the (step, operation) within which it was done
     worked: Activity | None = None  # what a thread of its own did for it after it returned, up to its end
     cpu_ns: int = NOT_MEASURED
+    runnable_ns: int = NOT_MEASURED
 
 
 @dataclass
@@ -85,14 +90,11 @@ def parts(process: Process) -> dict[int, Part]:
     by_kind: Mapping[str, list[Activity]] = defaultdict(list)
     for activity in process.activities:
         by_kind[activity.kind].append(activity)
-    inside = Enclosing(by_kind["process"])
     for kernel in by_kind["kernel"]:
-        at = inside.of(kernel.thread, kernel.start_ns)
-        if at is not None:
-            name, _, kind = kernel.name.rpartition(":")
-            operation = Operation(name, kind, kernel.thread, kernel.start_ns, kernel.end_ns, kernel.end_ns)
-            operation.cpu_ns = kernel.cpu_ns
-            part(at.number).operations.setdefault(name, []).append(operation)
+        name, _, kind = kernel.name.rpartition(":")
+        operation = Operation(name, kind, kernel.thread, kernel.start_ns, kernel.end_ns, kernel.end_ns)
+        operation.cpu_ns, operation.runnable_ns = kernel.cpu_ns, kernel.runnable_ns
+        part(kernel.number).operations.setdefault(name, []).append(operation)
     for start in by_kind["start"]:
         name, _, kind = start.name.rpartition(":")
         operation = Operation(name, kind, start.thread, start.start_ns, start.end_ns, None)
@@ -101,9 +103,8 @@ def parts(process: Process) -> dict[int, Part]:
         for runs in one.operations.values():
             _in_turn(runs)
     _before_tracing(by_kind["done"], process, part)
-    ran = [one for one in by_kind["kernel"] if inside.of(one.thread, one.start_ns) is not None]
     batches = Enclosing(one for one in by_kind["other"] if one.name == TAKING_A_BATCH)
-    _ends(by_kind["done"], Enclosing([*ran, *by_kind["start"]]), batches, part, inside)
+    _ends(by_kind["done"], Enclosing([*by_kind["kernel"], *by_kind["start"]]), batches, part)
     told = {one.number: one for one in by_kind["serve"] if one.name.startswith(COMPONENT)}
     for number, activity in told.items():
         part(number).dispatch = activity
@@ -111,7 +112,7 @@ def parts(process: Process) -> dict[int, Part]:
     for activity in by_kind["other"]:
         if activity.name == RUN_GRAPH:
             part(activity.number).dispatch = activity
-        elif activity.name == "RunGraphDone" or (activity.name == "ExecutorDoneCallback" and activity.number in told):
+        elif activity.name in FINISHED:
             part(activity.number).finish = activity
     for activity in by_kind["run"]:
         part(activity.number).run = activity
@@ -159,9 +160,7 @@ def _before_tracing(ends: Iterable[Activity], process: Process, part: Callable[[
         part(end.number).operations.setdefault(name, [Operation(name, kind, end.thread, since_ns, since_ns, None)])
 
 
-def _ends(
-    ends: Iterable[Activity], running: Enclosing, batches: Enclosing, part: Callable[[int], Part], inside: Enclosing
-) -> None:
+def _ends(ends: Iterable[Activity], running: Enclosing, batches: Enclosing, part: Callable[[int], Part]) -> None:
     """Asynchronous operations are done where something calls them back: where that is another one, it released them.
 
     In a loop the first round's is done first.
@@ -176,12 +175,9 @@ def _ends(
         around = running.of(end.thread, end.start_ns)
         if around is None or (around.name, around.number) == (end.name, end.number):
             continue
-        number = around.number
-        if not number:
-            within = inside.of(around.thread, around.start_ns)
-            number = within.number if within is not None else 0
-        released = [one for one in part(number).operations.get(_name(around), ()) if one.start_ns == around.start_ns]
-        operation.released_by = (number, released[0]) if released else None
+        runs = part(around.number).operations.get(_name(around), [])
+        released = next((one for one in runs if one.start_ns == around.start_ns), None)
+        operation.released_by = (around.number, released) if released is not None else None
 
 
 def _name(activity: Activity) -> str:

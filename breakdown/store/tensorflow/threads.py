@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from heapq import heappop, heappush
 from typing import TypeVar
 
 _What = TypeVar("_What")
@@ -24,7 +25,8 @@ def flat(activities: Iterable[Piece[_What]]) -> list[Piece[_What]]:
             cursor = max(cursor, end)
 
     for start, end, what in sorted(activities, key=lambda one: (one[0], -one[1])):
-        close(start)
+        if stack and stack[-1][1] <= start:
+            close(start)
         if stack:
             if start > cursor:
                 pieces.append((cursor, start, stack[-1][2]))
@@ -37,13 +39,18 @@ def flat(activities: Iterable[Piece[_What]]) -> list[Piece[_What]]:
 
 def lanes(intervals: Sequence[tuple[int, int]]) -> list[int]:
     """For each (start, end) the number of a lane, the lowest in which it overlaps no other."""
-    free: list[int] = []  # by lane: until when it is taken
+    free: list[int] = []  # lanes, lowest first
+    taken: list[tuple[int, int]] = []  # until when, and which lane
     found = [0] * len(intervals)
-    for place in sorted(range(len(intervals)), key=lambda at: intervals[at]):
+    count = 0
+    for place in sorted(range(len(intervals)), key=intervals.__getitem__):
         start, end = intervals[place]
-        lane = next((number for number, until in enumerate(free) if until <= start), len(free))
-        if lane == len(free):
-            free.append(0)
-        free[lane] = end
+        while taken and taken[0][0] <= start:
+            heappush(free, heappop(taken)[1])
+        if not free:
+            heappush(free, count)
+            count += 1
+        lane = heappop(free)
+        heappush(taken, (end, lane))
         found[place] = lane
     return found

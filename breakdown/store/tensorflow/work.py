@@ -2,6 +2,7 @@
 
 worker  main         block until the run
 worker  master       queue(run), dispatch, hold(run, cause: the answer of the last part, or the last operation), dispatch
+worker  runner       submit: from the end of its last run to the asking for this one, where that thread is not the main one
 both    tf_Compute   queue(operation, cause: the last of those that it needs), its work, and where that is asynchronous
                      hold(cause: the request that brings it, or the operation within which it was released)
 """
@@ -14,13 +15,16 @@ from breakdown.model.identity import NO_REQUEST, Role, is_operation
 from breakdown.model.stages import Op, Stage
 from breakdown.store.decode import MAIN_THREAD
 from breakdown.store.messages import NO_STEP
-from breakdown.store.tensorflow.graphs import FETCH, RECEIVES, SENDS
+from breakdown.store.tensorflow.graphs import FETCH, QUEUED, RECEIVES, SENDS
 from breakdown.store.tensorflow.messages import DISPATCH
 from breakdown.store.tensorflow.run import ASK, FETCHED, Run
 from breakdown.store.tensorflow.steps import BATCH, Operation, Part
 from breakdown.store.tensorflow.written import What
 
 SENDING = "send"
+
+_QUEUE = "input queue"
+"""The thread, which is none, of waiting for a batch from a queue."""
 
 
 def write(run: Run, part: Part) -> None:
@@ -38,12 +42,11 @@ def _operation(run: Run, part: Part, operation: Operation) -> None:
     if needed is not None and needed.done_ns is not None:
         cause, ready_ns = run.operation(node, number, needed), needed.done_ns
     else:  # it could run at once
-        cause, function = run.dispatch(node, number), run.function(node, number)
-        told = part.dispatch if function is None else function.issue
-        ready_ns = operation.start_ns if told is None else told.end_ns
+        told_ns = run.told_ns(node, number)
+        cause, ready_ns = run.dispatch(node, number), operation.start_ns if told_ns is None else told_ns
     ready_ns = min(ready_ns, operation.start_ns)
     written.state(operation.thread, ready_ns, operation.start_ns, replace(what, op=Op.QUEUE, cause=cause))
-    written.did(operation.thread, operation.start_ns, operation.end_ns, what, operation.cpu_ns)
+    written.did(operation.thread, operation.start_ns, operation.end_ns, what, operation)
     done_ns = operation.done_ns
     if done_ns is None or done_ns <= operation.end_ns:
         return
@@ -51,6 +54,9 @@ def _operation(run: Run, part: Part, operation: Operation) -> None:
         took = operation.worked
         written.state(took.thread, operation.end_ns, took.start_ns, replace(what, op=Op.QUEUE))
         written.did(took.thread, max(took.start_ns, operation.end_ns), done_ns, what)
+        return
+    if what.stage is Stage.INPUT and operation.kind.startswith(QUEUED):  # whatever fills the queue: a batch is waited for
+        written.did(_QUEUE, operation.end_ns, done_ns, what)
         return
     if operation.kind in RECEIVES:
         cause, read_ns = run.brought.get((node, number, _tensor(part, operation), operation.turn), (NO_REQUEST, done_ns))
@@ -67,6 +73,12 @@ def _master(run: Run, part: Part) -> None:
     woken_ns = asked.end_ns if part.partitions is None else part.partitions.end_ns
     queue = What(Stage.SERIALIZE, Op.QUEUE, "", step, own)
     dispatch = replace(queue, op=DISPATCH)
+    before = run.before(part)
+    if before is not None and before.run is not None:
+        free_ns = before.run.end_ns
+        runner = f"runner-{asked.name}"
+        written.state(runner, free_ns, free_ns, replace(queue, cause=run.master(before.number)))
+        written.did(runner, free_ns, asked.size, replace(queue, op=Op.SUBMIT))
     written.state(thread, asked.size, asked.start_ns, queue)
     ends, issued_ns = [], asked.start_ns
     for request, answered_ns in run.ran.get(number, ()):
@@ -82,6 +94,9 @@ def _master(run: Run, part: Part) -> None:
         last = part.last_done(woken_ns)
         if last is not None and last.done_ns is not None:
             ends.append((last.done_ns, run.operation(part.node, number, last)))
+    elif part.partitions is not None:
+        issued_ns = part.partitions.start_ns
+        written.did(thread, asked.start_ns, issued_ns, dispatch)
     if ends:
         done_ns, cause = max(ends)
         until_ns = done_ns if is_operation(cause) else woken_ns  # an answer waits for this thread to wake
@@ -96,6 +111,10 @@ def _tensor(part: Part, operation: Operation) -> str:
     return part.graph.tensors.get(operation.name, "") if part.graph is not None else ""
 
 
+def _is_batch(part: Part, operation: Operation) -> bool:
+    return part.graph is not None and part.graph.is_batch(operation.name)
+
+
 def _meaning(run: Run, part: Part, operation: Operation) -> What:
     at_server, kind = part.node.role is Role.SERVER, operation.kind
     key = run.name(part.number, _tensor(part, operation), operation.name)
@@ -107,7 +126,7 @@ def _meaning(run: Run, part: Part, operation: Operation) -> What:
         stage, op = (Stage.PULL if at_server or is_fetched else Stage.PUSH), SENDING
     elif is_fetched:
         stage, op = Stage.SERIALIZE, kind
-    elif not at_server and (kind == BATCH or run.is_input(part)):
+    elif not at_server and (kind == BATCH or _is_batch(part, operation) or run.is_input(part)):
         stage, op = Stage.INPUT, Op.LOAD
     elif not at_server:
         forward = part.graph is not None and operation.name in part.graph.forward

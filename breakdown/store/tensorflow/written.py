@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -29,7 +30,18 @@ class What:
     step: int
     request: int
     cause: int = NO_REQUEST
-    cpu_share: float | None = None  # of its time, how much of it its thread had a core; None: not measured
+    cpu_share: float | None = None  # of its time, for how much its thread ran; None: not measured
+    runnable_share: float | None = None  # and for how much it had no core to run on
+
+
+class Used(Protocol):
+    """What became of a thread's time, in ns; NOT_MEASURED where nobody knows."""
+
+    @property
+    def cpu_ns(self) -> int: ...
+
+    @property
+    def runnable_ns(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -59,10 +71,12 @@ class Written:
         """A `queue` or `hold`. One that would end before it starts ends at once."""
         self._states.append((thread, start_ns, max(start_ns, end_ns), what))
 
-    def did(self, thread: str, start_ns: int, end_ns: int, what: What, cpu_ns: int = NOT_MEASURED) -> None:
-        """Activity of a thread."""
-        if cpu_ns != NOT_MEASURED:
-            what = replace(what, cpu_share=min(cpu_ns / max(end_ns - start_ns, 1), 1.0))
+    def did(self, thread: str, start_ns: int, end_ns: int, what: What, used: Used | None = None) -> None:
+        """Activity of a thread. `used`: what became of the thread's time in it."""
+        if used is not None:
+            whole_ns = max(end_ns - start_ns, 1)
+            shares = _share(used.cpu_ns, whole_ns), _share(used.runnable_ns, whole_ns)
+            what = replace(what, cpu_share=shares[0], runnable_share=shares[1])
         self._work[thread].append((start_ns, end_ns, what))
 
     def end(self, kind: Kind, thread: str, end: End) -> None:
@@ -91,7 +105,8 @@ class Written:
                 end,
                 what.request,
                 what.cause,
-                _cpu_ns(what, end - start),
+                _part(what.cpu_share, end - start),
+                _part(what.runnable_share, end - start),
             )
             for thread, start, end, what in spans
         ]
@@ -104,9 +119,13 @@ class Written:
         return tables
 
 
-def _cpu_ns(what: What, length_ns: int) -> int:
+def _share(time_ns: int, whole_ns: int) -> float | None:
+    return None if time_ns == NOT_MEASURED else min(time_ns / whole_ns, 1.0)
+
+
+def _part(share: float | None, length_ns: int) -> int:
     """Of one of the stretches in which this was the innermost activity of its thread."""
-    return NOT_MEASURED if what.cpu_share is None else round(what.cpu_share * length_ns)
+    return NOT_MEASURED if share is None else round(share * length_ns)
 
 
 def _rows(kind: Kind, table: list[tuple[str | int, ...]], vocabulary: Vocabulary) -> Rows:

@@ -6,7 +6,7 @@ namespace {
 thread_local Activity* current = nullptr;
 }
 
-Activity::Activity(const SpanRow& what, bool measure_cpu) : row(what), outer_(current), measure_cpu_(measure_cpu) {
+Activity::Activity(const SpanRow& what, bool measure) : row(what), outer_(current), measure_(measure) {
   begin_ns_ = now_ns();
   if (outer_ != nullptr) outer_->close(begin_ns_);
   current = this;
@@ -34,13 +34,17 @@ void Activity::close(int64_t now) {
   if (now - cursor_ns_ < shortest || !recording()) return;
   row.start_ns = cursor_ns_;
   row.end_ns = now;
-  row.cpu_ns = measure_cpu_ ? thread_cpu_ns() - cursor_cpu_ns_ : NOT_MEASURED;
+  if (measure_) {
+    ThreadTime used = thread_time(now) - cursor_time_;
+    row.cpu_ns = used.cpu_ns;
+    row.runnable_ns = used.runnable_ns;
+  }
   span(row);
 }
 
 void Activity::resume(int64_t now) {
   cursor_ns_ = now;
-  if (measure_cpu_) cursor_cpu_ns_ = thread_cpu_ns();
+  if (measure_) cursor_time_ = thread_time(now);
 }
 
 Interruption::Interruption() : start_ns(now_ns()), stopped_(current) {

@@ -2,14 +2,15 @@
 // receiving of a message) becomes several spans.
 #pragma once
 
+#include "thread_time.h"
 #include "trace.h"
 
 namespace breakdown {
 
 class Activity {
  public:
-  // `row` says what it is; its times are filled in. With `measure_cpu` the spans carry the thread's CPU time.
-  explicit Activity(const SpanRow& row, bool measure_cpu = false);
+  // `row` says what it is; its times are filled in. With `measure` the spans carry what became of the thread's time.
+  explicit Activity(const SpanRow& row, bool measure = false);
   ~Activity();
   Activity(const Activity&) = delete;
   Activity& operator=(const Activity&) = delete;
@@ -25,8 +26,9 @@ class Activity {
   void resume(int64_t now);
 
   Activity* outer_;
-  int64_t begin_ns_, cursor_ns_, cursor_cpu_ns_ = 0;
-  bool measure_cpu_;
+  int64_t begin_ns_, cursor_ns_;
+  ThreadTime cursor_time_{};
+  bool measure_;
 };
 
 // Within its life the thread's current activity stands still. Knows when it began; `stop` says when it ended.

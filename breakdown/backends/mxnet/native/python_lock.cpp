@@ -2,6 +2,7 @@
 // thread's own, because these spans lie within its update spans. Seen where ctypes takes and gives back the lock; what other
 // extension modules give back in between counts as held.
 #include "hooks.h"
+#include "thread_time.h"
 
 namespace breakdown {
 
@@ -15,30 +16,41 @@ void (*real_restore)(void*);
 constexpr int64_t SHORTEST_WAIT_NS = 1000;  // taking a free lock is no wait
 
 Ring* lock_lane = nullptr;
-thread_local int64_t held_since_ns = 0;
+
+// A moment, and what had become of the thread's time by then. The lock is taken and given back often: not each time is read.
+struct Moment {
+  int64_t ns = 0;
+  ThreadTime time = NO_TIME;
+  static Moment now() {
+    int64_t ns = now_ns();
+    return {ns, thread_time_near(ns)};
+  }
+};
+thread_local Moment held_since;
 
 bool watched() { return request_at_work != NO_REQUEST && recording(); }
 
-void lock_span(int64_t op, int64_t start_ns, int64_t end_ns) {
+void lock_span(int64_t op, const Moment& start, const Moment& end) {
   if (lock_lane == nullptr) lock_lane = lane("main/python-lock");
-  span_on(lock_lane, {AGGREGATE, op, work.key, NO_STEP, 0, start_ns, end_ns, request_at_work, NO_REQUEST, NOT_MEASURED});
+  ThreadTime used = end.time - start.time;
+  span_on(lock_lane, {AGGREGATE, op, work.key, NO_STEP, 0, start.ns, end.ns, request_at_work, NO_REQUEST, used.cpu_ns, used.runnable_ns});
 }
 
-void took(int64_t asked_ns) {
-  held_since_ns = now_ns();
-  if (held_since_ns - asked_ns > SHORTEST_WAIT_NS) lock_span(ops.lock_wait, asked_ns, held_since_ns);
+void took(const Moment& asked) {
+  held_since = Moment::now();
+  if (held_since.ns - asked.ns > SHORTEST_WAIT_NS) lock_span(ops.lock_wait, asked, held_since);
 }
 
 void gives_back() {
-  if (held_since_ns != 0) lock_span(ops.lock_held, held_since_ns, now_ns());
-  held_since_ns = 0;
+  if (held_since.ns != 0) lock_span(ops.lock_held, held_since, Moment::now());
+  held_since = {};
 }
 
 int ensure() {
   if (!watched()) return real_ensure();
-  int64_t asked_ns = now_ns();
+  Moment asked = Moment::now();
   int state = real_ensure();
-  took(asked_ns);
+  took(asked);
   return state;
 }
 
@@ -54,9 +66,9 @@ void* save() {
 
 void restore(void* state) {
   if (!watched()) return real_restore(state);
-  int64_t asked_ns = now_ns();
+  Moment asked = Moment::now();
   real_restore(state);
-  took(asked_ns);
+  took(asked);
 }
 
 const Hook HOOKS[] = {

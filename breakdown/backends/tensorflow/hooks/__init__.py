@@ -6,7 +6,6 @@ library, tensorflow where the program has imported it, and breakdown's errors, m
 
 from __future__ import annotations
 
-import atexit
 from typing import Any, Callable, List, Tuple
 
 from breakdown.backends import injection
@@ -14,6 +13,7 @@ from breakdown.backends.tensorflow import tracing
 from breakdown.backends.tensorflow.hooks import coordinator, functions, keras, servers, sessions
 from breakdown.backends.tensorflow.hooks.program import Program
 from breakdown.record import marker
+from breakdown.record.ending import at_the_end
 
 _Install = Callable[[Program], None]
 
@@ -29,11 +29,13 @@ _HOOKS: List[Tuple[str, _Install]] = [
 def hook(tensorflow: Any) -> None:
     """Hooks a program that has just imported tensorflow; what cannot be hooked in its version is said, and left out."""
     program = Program(injection.traces(), injection.warmup_steps())
-    atexit.register(program.close)
+    guarded = program.hooks.guarded
+    at_the_end(guarded(program.close, "the program's end"), guarded(tracing.stop, "os._exit"))
     problem = tracing.load(injection.traces(), run=0)
     if problem is not None:
         program.warn(problem)
-    marker.listen(program.marks_step)
+    program.traces_only(tracing.only(tracing.Steps(injection.trace_every(), injection.warmup_steps()), injection.traces()))
+    marker.listen(program.hooks.guarded(program.marks_step, "a mark of a step"))
     for what, install in _HOOKS:
         try:
             install(program)

@@ -12,9 +12,9 @@ from weakref import WeakKeyDictionary
 from breakdown.backends import injection
 from breakdown.backends.tensorflow.closures import STEP
 from breakdown.backends.tensorflow.hooks import samples, training
-from breakdown.backends.tensorflow.hooks.program import BETWEEN, Finder, Program
-from breakdown.backends.tensorflow.hooks.wrapping import before, wrap
-from breakdown.backends.watcher import What
+from breakdown.backends.tensorflow.hooks.program import Finder, Program
+from breakdown.backends.watcher import BETWEEN, What
+from breakdown.backends.wrapping import Call, Observation
 from breakdown.model.stages import Op, Stage
 
 _TRAIN, _CALL, _LOAD = (Stage.COMPUTE, STEP), (Stage.COMPUTE, "function"), (Stage.INPUT, Op.LOAD)
@@ -31,67 +31,66 @@ class _Functions:
         self._flatten: Callable[[Any], Any] = nest.flatten
         self._known: WeakKeyDictionary[Any, Tuple[int, bool]] = WeakKeyDictionary()
 
-    def call(self, real: Callable[..., Any], function: Any, *args: Any, **kwargs: Any) -> Any:
-        """Around a call of any tf.function."""
-        watcher = self._program.watcher
+    def call(self, call: Call) -> Observation:
+        """Of any tf.function."""
+        watcher, function = self._program.watcher, call.owner
         if not watcher.watches or not self._is_eager():
-            return real(function, *args, **kwargs)
-        count = samples.of_values(self._flatten((args, kwargs)))
+            return
+        count = samples.of_values(self._flatten((call.args[1:], call.named)))
         if count:
             watcher.has_samples(count)
         if watcher.inside:
-            return real(function, *args, **kwargs)
+            return
         _, trained = self._known.get(function, (0, True))  # one that is called for the first time probably will
         watcher.enter(*(_TRAIN if trained else _CALL), between=BETWEEN)
         try:
-            result = real(function, *args, **kwargs)
+            yield
         finally:
             watcher.leave()
         if self._trains(function):
-            self._program.ends_step(Finder.FUNCTION, self._program.batches.size)
-        return result
+            self._program.ends_step(Finder.FUNCTION, self._program.batches.size, who=id(function))
 
-    def forward(self, real: Callable[..., Any], tape: Any) -> Any:
-        """Around the begin of `with tf.GradientTape()`."""
-        watcher = self._program.watcher
-        tape.breakdown_entered = self._is_eager() and not watcher.inside and watcher.enter(*_FORWARD, between=BETWEEN)
-        return real(tape)
+    def forward(self, call: Call) -> None:
+        """Of the begin of `with tf.GradientTape()`."""
+        call.owner.breakdown_entered = self._enters(_FORWARD)
 
-    def forward_ends(self, real: Callable[..., Any], tape: Any, *error: Any) -> Any:
-        """Around its end."""
-        if tape.breakdown_entered:
+    def forward_ends(self, call: Call) -> None:
+        """Of its end."""
+        if getattr(call.owner, "breakdown_entered", False):
             self._program.watcher.leave()
-        return real(tape, *error)
 
-    def backward(self, real: Callable[..., Any], tape: Any, *args: Any, **kwargs: Any) -> Any:
-        """Around a tape's `gradient`."""
-        _, result = self._watched(_BACKWARD, real, tape, *args, **kwargs)
-        return result
+    def backward(self, call: Call) -> Observation:
+        """Of a tape's `gradient`."""
+        if self._enters(_BACKWARD):
+            try:
+                yield
+            finally:
+                self._program.watcher.leave()
 
-    def apply(self, real: Callable[..., Any], optimizer: Any, *args: Any, **kwargs: Any) -> Any:
-        """Around an optimizer's update of the variables."""
-        watched, result = self._watched(_APPLY, real, optimizer, *args, **kwargs)
-        if watched:
-            self._program.ends_step(Finder.OPTIMIZER, self._program.batches.size)
-        return result
+    def apply(self, call: Call) -> Observation:
+        """Of an optimizer's update of the variables."""
+        if self._enters(_APPLY):
+            try:
+                yield
+            finally:
+                self._program.watcher.leave()
+            self._program.ends_step(Finder.OPTIMIZER, self._program.batches.size, who=id(call.owner))
 
-    def load(self, real: Callable[..., Any], iterator: Any) -> Any:
-        """Around the taking of a dataset's next element."""
-        watched, element = self._watched(_LOAD, real, iterator)
-        count = samples.of_values(self._flatten(element)) if watched else 0
-        if count:
-            self._program.watcher.has_samples(count)
-        return element
+    def load(self, call: Call) -> Observation:
+        """Of the taking of a dataset's next element."""
+        if self._enters(_LOAD):
+            try:
+                element = yield
+            finally:
+                self._program.watcher.leave()
+            count = samples.of_values(self._flatten(element))
+            if count:
+                self._program.watcher.has_samples(count)
 
-    def _watched(self, what: What, real: Callable[..., Any], *args: Any, **kwargs: Any) -> Tuple[bool, Any]:
-        """Calls it; whether that was recorded (outside of all graphs, and within nothing else), and what it returned."""
+    def _enters(self, what: What) -> bool:
+        """Whether it is recorded: outside of all graphs, and within nothing else."""
         watcher = self._program.watcher
-        if not self._is_eager() or watcher.inside or not watcher.enter(*what, between=BETWEEN):
-            return False, real(*args, **kwargs)
-        try:
-            return True, real(*args, **kwargs)
-        finally:
-            watcher.leave()
+        return self._is_eager() and not watcher.inside and watcher.enter(*what, between=BETWEEN)
 
     def _trains(self, function: Any) -> bool:
         traced = function.experimental_get_tracing_count()
@@ -104,25 +103,36 @@ class _Functions:
 
 
 def install(program: Program) -> None:
-    """Of tf.function, of optimizers that are Keras', and of datasets."""
+    """Of tf.function, of the optimizers of both Keras and of tf.compat.v1, and of datasets."""
     from tensorflow.python.data.ops import dataset_ops, iterator_ops
     from tensorflow.python.eager import backprop
     from tensorflow.python.eager.polymorphic_function import polymorphic_function
 
     functions = _Functions(program)
-    wrap(polymorphic_function.Function, "__call__", functions.call)
-    wrap(backprop.GradientTape, "__enter__", functions.forward)
-    wrap(backprop.GradientTape, "__exit__", functions.forward_ends)
-    wrap(backprop.GradientTape, "gradient", functions.backward)
-    wrap(iterator_ops.OwnedIterator, "__next__", functions.load)
+    watch = program.hooks.watch
+    watch(polymorphic_function.Function, "__call__", functions.call)
+    watch(backprop.GradientTape, "__enter__", functions.forward)
+    watch(backprop.GradientTape, "__exit__", functions.forward_ends)
+    watch(backprop.GradientTape, "gradient", functions.backward)
+    watch(iterator_ops.OwnedIterator, "__next__", functions.load)
 
-    def batched(_: Any, batch_size: Any = None, *rest: Any, **named: Any) -> None:
-        if isinstance(batch_size, int):
-            program.batches.seen(batch_size)
+    def batched(call: Call) -> None:
+        if isinstance(call["batch_size"], int):
+            program.batches.seen(call["batch_size"])
 
-    before(dataset_ops.DatasetV2, "batch", batched)
+    watch(dataset_ops.DatasetV2, "batch", batched)
 
     def keras(module: Any) -> None:
-        wrap(module.BaseOptimizer, "apply", functions.apply)
+        watch(module.BaseOptimizer, "apply", functions.apply)
+
+    def own_optimizer(name: str) -> Callable[[Any], None]:
+        return lambda module: watch(getattr(module, name), "apply_gradients", functions.apply)
 
     injection.after_import("keras.src.optimizers.base_optimizer", keras)
+    for module, name in (
+        ("tf_keras.src.optimizers.optimizer", "_BaseOptimizer"),
+        ("tf_keras.src.optimizers.optimizer", "Optimizer"),
+        ("tf_keras.src.optimizers.legacy.optimizer_v2", "OptimizerV2"),
+        ("tensorflow.python.training.optimizer", "Optimizer"),
+    ):
+        injection.after_import(module, own_optimizer(name))

@@ -6,18 +6,15 @@ import contextlib
 import enum
 import json
 import os
-import sys
-from typing import Callable, Collection, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Collection, Dict, Iterator, List, Optional, Tuple
 
 from breakdown.backends import watcher
 from breakdown.backends.serving import says_it_serves
 from breakdown.backends.tensorflow import tracing
 from breakdown.backends.watcher import Watcher
+from breakdown.backends.wrapping import Hooks
 from breakdown.model.identity import Node, Role
-from breakdown.model.stages import Stage
-
-BETWEEN = (Stage.INPUT, "program")
-"""What the main thread does between two calls that compute: the program's own work, mostly to get the next batch."""
+from breakdown.record.api import STEPS_NOTE
 
 CHIEFS = ("chief", "master")
 """What TensorFlow calls the job of the first worker, where that is one of its own, or of the coordinator."""
@@ -38,13 +35,16 @@ class Program:
     """One process of the user's command."""
 
     def __init__(self, folder: str, warmup_steps: int) -> None:
-        self.watcher = Watcher(folder, warmup_steps, lambda step: tracing.step(step, self.watcher.rank))
+        self.watcher = Watcher(folder, warmup_steps, lambda step: tracing.step(step, self.watcher.rank, place=0))
         self.batches = Batches(self.warn)
+        self.hooks = Hooks(self.warn)
         self._folder = folder
         self._warmup_steps = warmup_steps
         self._node: Optional[Node] = None
         self._task: Optional[Tuple[str, int, bool]] = None  # job, index, whether the cluster has a chief
         self._driven: Dict[int, Watcher] = {}
+        self._said: List[str] = []  # warnings, for the watchers that are yet to come
+        self._traced: Optional[Dict[str, int]] = None  # which steps are; None: all
         self.steps_a_closure = 1  # of Keras, in what is being scheduled
 
     @property
@@ -81,6 +81,9 @@ class Program:
         if rank not in self._driven:
             made = self._driven[rank] = new(self._folder, self._warmup_steps)
             made.rank = rank
+            self._note_traced(made)
+            for text in self._said:
+                made.warn(text, aloud=False)
         return self._driven[rank]
 
     @contextlib.contextmanager
@@ -92,24 +95,35 @@ class Program:
         finally:
             self.steps_a_closure = 1
 
+    def traces_only(self, steps: Optional[Dict[str, int]]) -> None:
+        """What happens within a step is recorded in these alone; None: in all."""
+        self._traced = steps
+        self._note_traced(self.watcher)
+
     def marks_step(self, samples: int) -> None:
         """The program's own mark."""
         self.ends_step(Finder.MARK, samples)
 
-    def ends_step(self, finder: Finder, samples: int = 0) -> None:
+    def ends_step(self, finder: Finder, samples: int = 0, who: Any = None) -> None:
         """A step of the main thread has ended."""
         self._trains()
-        self.watcher.ends_step(finder, samples)
+        self.watcher.ends_step(finder, samples, who)
 
     def warn(self, text: str) -> None:
-        """Says it on stderr, and in the run's warnings where this process trains."""
-        print(f"breakdown: {text}", file=sys.stderr)
-        self.watcher.note("warning", text)
+        """Says it on stderr, and in the run's warnings where this process trains, or drives who does."""
+        self._said.append(text)
+        self.watcher.warn(text)
+        for one in self._driven.values():
+            one.warn(text, aloud=False)
 
     def close(self) -> None:
         """The program ends. The native recorder goes on until the process has, for TensorFlow says farewell to its peers."""
         for one in (self.watcher, *self._driven.values()):
             one.close()
+
+    def _note_traced(self, watcher: Watcher) -> None:
+        if self._traced is not None:
+            watcher.note(STEPS_NOTE, self._traced)
 
     def _trains(self) -> None:
         """It has no server, or its job does not say so: then it is a worker because it trains."""
@@ -133,9 +147,33 @@ class Batches:
         self._warn = warn
         self._sizes: List[int] = []
         self._told = False
+        self._of_dataset: List[int] = []  # all since the making of one began
+
+    @contextlib.contextmanager
+    def making(self) -> Iterator[Callable[[], int]]:
+        """One dataset is made meanwhile; gives what tells the size of its batches then, 0 where it has none.
+
+        Of several sizes the last is taken: what comes later in a pipeline makes batches of what came before.
+        """
+        before, self._of_dataset = self._of_dataset, []
+        own = self._of_dataset
+
+        def size() -> int:
+            if len(set(own)) > 1:
+                sizes = ", ".join(map(str, own))
+                self._warn(
+                    f"a dataset is put into batches of {sizes}: steps are taken to have {own[-1]} samples, as the last"
+                )
+            return own[-1] if own else 0
+
+        try:
+            yield size
+        finally:
+            self._of_dataset = before
 
     def seen(self, size: int) -> None:
         """A dataset is put into batches of this size."""
+        self._of_dataset.append(size)
         if size not in self._sizes:
             self._sizes.append(size)
 

@@ -33,9 +33,31 @@ def of_operations(operations: Iterable[Any], otherwise: int) -> int:
     return found
 
 
+def of_random(operations: Iterable[Any]) -> int:
+    """Of those that draw a batch at random within a graph, as benchmarks do; 0 where there are none."""
+    drawn = (tensor for one in operations if one.type.startswith(("Random", "Truncated")) for tensor in one.outputs)
+    return next((size for size in (_first(tensor.shape) for tensor in drawn) if size), 0)
+
+
 def of_values(values: Iterable[Any]) -> int:
     """Of what a function is called with: its first tensor or array; 0 where there is none that has a first dimension."""
     return next((size for size in (_first(getattr(value, "shape", ())) for value in values) if size), 0)
+
+
+def of_dataset(dataset: Any) -> int:
+    """Of what a dataset gives, by the last of its transformations that makes batches; 0 where that is not known."""
+    from tensorflow.python.framework import tensor_util
+
+    open_ = [getattr(dataset, "_original_dataset", dataset)]  # of one that a strategy distributes
+    while open_:
+        one = open_.pop(0)
+        size = getattr(one, "_batch_size", None)
+        if size is not None:
+            value = tensor_util.constant_value(size)
+            return int(value) if value is not None else 0
+        inputs = getattr(one, "_inputs", None)
+        open_.extend(inputs() if callable(inputs) else ())
+    return 0
 
 
 def _first(shape: Any) -> int:

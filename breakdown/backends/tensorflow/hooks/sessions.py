@@ -8,12 +8,13 @@ evaluation) ends no step; its time belongs to the step that goes on.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Dict, List, Tuple
 
 from breakdown.backends.tensorflow.closures import STEP
 from breakdown.backends.tensorflow.hooks import samples, training
-from breakdown.backends.tensorflow.hooks.program import BETWEEN, Finder, Program
-from breakdown.backends.tensorflow.hooks.wrapping import wrap
+from breakdown.backends.tensorflow.hooks.program import Finder, Program
+from breakdown.backends.watcher import BETWEEN
+from breakdown.backends.wrapping import Call, Observation
 from breakdown.model.stages import Stage
 
 _CALL, _LOCAL = (Stage.OTHER, "session.run"), (Stage.COMPUTE, STEP)
@@ -25,7 +26,7 @@ class _Known:
     """What is known of a set of fetches."""
 
     trains: bool
-    is_synchronous: bool
+    consistency: str
     samples: int
 
 
@@ -35,29 +36,25 @@ class _Runs:
         self._known: Dict[Tuple[Any, ...], _Known] = {}
         self._trained = False
 
-    def outermost(self, real: Callable[..., Any], session: Any, *args: Any, **kwargs: Any) -> Any:
-        """Around the `run` of any kind of session."""
+    def outermost(self, call: Call) -> Observation:
+        """Of the `run` of any kind of session."""
         watcher = self._program.watcher
-        if not watcher.watches or watcher.inside:
-            return real(session, *args, **kwargs)
-        watcher.enter(*(_CALL if self._program.is_distributed else _LOCAL), between=BETWEEN)
+        if watcher.inside or not watcher.enter(*(_CALL if self._program.is_distributed else _LOCAL), between=BETWEEN):
+            return
         self._trained = False
         try:
-            result = real(session, *args, **kwargs)
+            yield
         finally:
             watcher.leave()
         if self._trained:
             self._program.ends_step(Finder.SESSION)
         else:
             watcher.begin_again()
-        return result
 
-    def innermost(self, real: Callable[..., Any], session: Any, handle: Any, targets: Any, fetches: Any, feeds: Any,
-                  *rest: Any) -> Any:  # fmt: skip
-        """Around the one call that every run comes to, with operations, tensors, and {tensor's reference: array}."""
+    def innermost(self, call: Call) -> None:
+        """Of the one call that every run comes to, with operations, tensors, and {tensor's reference: array}."""
         if self._program.watcher.watches:
-            self._sees(session.graph, targets, fetches, feeds)
-        return real(session, handle, targets, fetches, feeds, *rest)
+            self._sees(call.owner.graph, call["target_list"], call["fetch_list"], call["feed_dict"])
 
     def _sees(self, graph: Any, targets: List[Any], fetches: List[Any], feeds: Any) -> None:
         key = (graph, *(one.name for one in targets), *(one.name for one in fetches))
@@ -70,7 +67,7 @@ class _Runs:
         watcher = self._program.watcher
         if self._program.is_distributed:
             watcher.note("tf_mode", "graph")
-            watcher.note("consistency", "bsp" if known.is_synchronous else "async")
+            watcher.note("consistency", known.consistency)
         count = samples.of_feeds(feeds) or known.samples
         if count:
             watcher.has_samples(count)
@@ -79,8 +76,17 @@ class _Runs:
         operations = training.needed([*targets, *(tensor.op for tensor in fetches)])
         kinds = [(one.name, one.type) for one in operations]
         does = training.trains(kinds)
-        size = samples.of_operations(operations, self._program.batches.size) if does else 0
-        return _Known(does, training.is_synchronous(kinds), size)
+        if not does:
+            return _Known(False, "", 0)
+        batch = training.needed(training.gradients(operations), by_data_only=True)
+        size = samples.of_operations(batch, self._program.batches.size)
+        drawn = 0 if size else samples.of_random(batch)
+        if drawn:
+            self._program.warn(
+                f"no batch is fed or read: steps are taken to have {drawn} samples, as what is drawn at random"
+            )
+        together = training.is_synchronous(kinds) or training.takes_tokens(operations)
+        return _Known(True, "bsp" if together else "async", size or drawn)
 
 
 def install(program: Program) -> None:
@@ -94,5 +100,5 @@ def install(program: Program) -> None:
         (monitored_session._MonitoredSession, "run_step_fn"),
         (session.BaseSession, "run"),
     ):
-        wrap(owner, name, runs.outermost)
-    wrap(session.BaseSession, "_do_run", runs.innermost)
+        program.hooks.watch(owner, name, runs.outermost)
+    program.hooks.watch(session.BaseSession, "_do_run", runs.innermost)

@@ -34,8 +34,8 @@ def is_synchronous(operations: Iterable[Tuple[str, str]]) -> bool:
     return any(_SUMS in kind and _APPLIES in kind for _, kind in operations)
 
 
-def needed(roots: Iterable[Any]) -> List[Any]:
-    """All operations of a graph that these need, themselves among them."""
+def needed(roots: Iterable[Any], by_data_only: bool = False) -> List[Any]:
+    """All operations of a graph that these need, themselves among them. `by_data_only`: not those that only come before."""
     found: List[Any] = []
     seen: Set[Any] = set()
     open_ = list(roots)
@@ -46,8 +46,20 @@ def needed(roots: Iterable[Any]) -> List[Any]:
         seen.add(one)
         found.append(one)
         open_.extend(tensor.op for tensor in one.inputs)
-        open_.extend(one.control_inputs)
+        if not by_data_only:
+            open_.extend(one.control_inputs)
     return found
+
+
+def gradients(operations: Iterable[Any]) -> List[Any]:
+    """Those that compute gradients, or apply them: what brings data to these brings a step's batch."""
+    return [one for one in operations if _GRADIENT.search(one.name) is not None or _APPLIES in one.type]
+
+
+def takes_tokens(operations: Iterable[Any]) -> bool:
+    """Whether something is taken from a queue that no gradient needs: workers may wait for each other so."""
+    data = set(needed(gradients(operations), by_data_only=True))
+    return any(one.type.startswith("QueueDequeue") and one not in data for one in operations)
 
 
 def of_function(function: Any) -> Iterator[Tuple[str, str]]:

@@ -1,5 +1,5 @@
 // Remote eager execution, as ParameterServerStrategy's coordinator uses it: what a process asks others for one by one, who there
-// does it, and who waits for it. Which operations a function runs for that, and for which step, TraceMes tell.
+// does it, and who waits for it. Which operations a function runs for that, and for which step, rows of operations tell.
 #include <mutex>
 #include <set>
 #include <string_view>
@@ -25,7 +25,7 @@ constexpr const char* ITEMS[] = {"", "release", "operation", "tensor", "function
 
 void* (*real_write)(void*, const void*, void*);
 void* (*real_enqueue)(void*, void*, void*, const void*, void*, uint64_t);
-void (*real_component)(void*, void*, const void*, void*, void*);
+void (*real_component)(void*, void*, const void*, void*, WhenDone);
 void* (*real_wait)(void*, void*, void*);
 void* (*real_add)(void*, void*, void*);
 std::string_view (*type_of)(const void*);
@@ -89,8 +89,8 @@ void* enqueue(void* status, void* service, void* options, const void* request, v
   return result;
 }
 
-void component(void* service, void* options, const void* request, void* response, void* done) {
-  if (!recording()) return real_component(service, options, request, response, done);
+void component(void* service, void* options, const void* request, void* response, WhenDone done) {
+  if (!recording()) return real_component(service, options, request, response, std::move(done));
   int64_t start_ns = now_ns();
   std::string text = serialised(request);
   Asked asked = eager_request(COMPONENT, text);
@@ -98,7 +98,12 @@ void component(void* service, void* options, const void* request, void* response
   std::string function = text_field(operation.data(), operation.size(), OPERATION_NAME);
   tell_arguments(function, operation);
   asked.what += " " + function;
-  real_component(service, options, request, response, done);
+  int64_t number = asked.number;
+  real_component(service, options, request, response, [number, done = std::move(done)](const Status& status) {
+    int64_t of_number = number, done_ns = now_ns();  // what holds this function may be gone after the call
+    done(status);
+    if (recording() && activity_wanted()) raw_span(kinds.other, intern("ComponentDone"), of_number, done_ns, now_ns());
+  });
   tell(kinds.serve, asked, start_ns);
 }
 

@@ -12,33 +12,41 @@
 #include <string>
 
 #include "patch.h"
+#include "thread_time.h"
 #include "trace.h"
 
 namespace breakdown {
 
-extern const Group CLOCK;      // TraceMe's clock becomes ours
-extern const Group RECORDS;    // every TraceMe
-extern const Group PROFILER;   // when a profiler of the program's own starts and stops
-extern const Group SOCKETS;    // gRPC's messages
-extern const Group GRAPHS;     // the graph of every executor
-extern const Group TENSORS;    // who asks for which tensor, encoding and decoding
-extern const Group MASTER;     // who asked for a step
-extern const Group EAGER;      // what is asked of other processes one by one, and who does it
-extern const Group WAITS;      // threads that wait for what they asked for
+extern const Group OPERATIONS;        // every operation
+extern const Group NUMBERS;           // the runs of a dataset's functions: their numbers, in the library that draws them
+extern const Group INPUT_RUNS;        // and the calls within which those are drawn, in both libraries
+extern const Group OTHER_INPUT_RUNS;  // and in the main one
+extern const Group ACTIVITY;          // what threads do around operations
+extern const Group SOCKETS;           // gRPC's messages
+extern const Group GRAPHS;            // the graph of every executor
+extern const Group TENSORS;           // who asks for which tensor, encoding and decoding
+extern const Group MASTER;            // who asked for a step
+extern const Group EAGER;             // what is asked of other processes one by one, and who does it
+extern const Group WAITS;             // threads that wait for what they asked for
 
-// From here on TraceMes are made, or not. Costs one store.
+// A callback of TensorFlow's that is told how its call ended.
+struct Status;
+using WhenDone = std::function<void(const Status&)>;
+
+// From here on what threads do is recorded, or not. Costs one store.
 void set_activity(bool on);
 bool activity_wanted();
 void follow_traced_steps();  // where this process serves the traced steps of others: on while there are any
-void measure_cpu_time();  // of operations, from here on
-bool find_activity(const Library& framework);
+void measure_time();  // what became of their threads' time, of operations from here on
+void note_input();
 bool find_graph_functions(const Library& framework);
 bool find_message_functions(const Library& framework);
 bool find_eager_functions(const Library& framework);
 
 // Kinds of rows, interned once.
 struct Kinds {
-  int64_t kernel, process, start, done, other;  // TraceMes
+  int64_t kernel, start, done;                  // operations: one that is done as it returns; one that may be later; its end
+  int64_t other;                                // what threads do around them, by name
   int64_t ask, take, encode, decode;            // tensors: this process asks, is asked, writes it down, reads it
   int64_t run, partitions;                      // the master's part in a step
   int64_t drive, request, serve, wait;          // eager: a step begins, a request is written down, is carried out, is waited for
@@ -75,9 +83,9 @@ void give_up(const char* what, const char* why);
 void name_thread();
 
 inline void raw_span(int64_t kind, int64_t key, int64_t step, int64_t start_ns, int64_t end_ns, int64_t cause = 0, int64_t size = 0,
-                     int64_t cpu_ns = NOT_MEASURED) {
+                     ThreadTime used = NO_TIME) {
   name_thread();
-  span({OTHER, kind, key, NO_STEP, size, start_ns, end_ns, step, cause, cpu_ns});
+  span({OTHER, kind, key, NO_STEP, size, start_ns, end_ns, step, cause, used.cpu_ns, used.runnable_ns});
 }
 
 }  // namespace breakdown

@@ -31,7 +31,7 @@ void name_thread() {
 namespace {
 
 constexpr const char* VERSION = "2.21.0";
-constexpr const char *FRAMEWORK = "libtensorflow_framework.so", *MAIN = "libtensorflow_cc.so", *PYTHON = "lib_pywrap_tensorflow_common.so";
+constexpr const char *FRAMEWORK = "libtensorflow_framework.so", *MAIN = "libtensorflow_cc.so";
 
 void install(const char* library, const Group& group) {
   Library found(library);
@@ -57,21 +57,23 @@ __attribute__((visibility("default"))) int breakdown_install(const char* version
     give_up("everything", (std::string("TensorFlow's version is ") + version + ", not " + VERSION).c_str());
     return 1;
   }
-  kinds = {intern("kernel"), intern("process"), intern("start"), intern("done"), intern("other"), intern("ask"),
+  kinds = {intern("kernel"), intern("start"), intern("done"), intern("other"), intern("ask"),
            intern("take"), intern("encode"), intern("decode"), intern("run"), intern("partitions"),
            intern("drive"), intern("request"), intern("serve"), intern("wait")};
   Library framework(FRAMEWORK);
-  bool sound = framework.found() && find_message_functions(framework) && find_graph_functions(framework) && find_eager_functions(framework) &&
-               find_activity(framework);
+  bool sound = framework.found() && find_message_functions(framework) && find_graph_functions(framework) && find_eager_functions(framework);
   if (!sound) {
     give_up("everything", "TensorFlow's library lacks functions that it is expected to have");
     return 1;
   }
-  for (const char* library : {FRAMEWORK, MAIN}) install(library, CLOCK);
-  for (const char* library : {FRAMEWORK, MAIN, PYTHON}) install(library, RECORDS);
-  for (const Group* group : {&PROFILER, &SOCKETS, &GRAPHS, &TENSORS, &MASTER, &EAGER, &WAITS}) install(MAIN, *group);
+  for (const Group* group : {&ACTIVITY, &SOCKETS, &GRAPHS, &TENSORS, &MASTER, &EAGER, &WAITS}) install(MAIN, *group);
   install(FRAMEWORK, GRAPHS);
-  at_end(note_traffic);
+  for (const Group* group : {&OPERATIONS, &NUMBERS, &INPUT_RUNS}) install(FRAMEWORK, *group);
+  for (const Group* group : {&INPUT_RUNS, &OTHER_INPUT_RUNS}) install(MAIN, *group);
+  at_end([] {
+    note_traffic();
+    note_input();
+  });
   set_activity(true);
   return 0;
 }
@@ -83,6 +85,6 @@ __attribute__((visibility("default"))) void breakdown_identify(int64_t role, int
 __attribute__((visibility("default"))) void breakdown_activity(int on) { set_activity(on != 0); }
 
 // Operations have processor time from here on: that of the thread that runs them, which is all of it where each has one thread.
-__attribute__((visibility("default"))) void breakdown_measure_cpu_time() { measure_cpu_time(); }
+__attribute__((visibility("default"))) void breakdown_measure_cpu_time() { measure_time(); }
 
 }  // extern "C"

@@ -1,6 +1,8 @@
 // The master's part in a step: a session's `run` is handed to a thread of its own, which tells all partitions to run and waits
-// for them. Says which of TensorFlow's steps is which of the program's.
+// for them. Says which of TensorFlow's steps is which of the program's, and of all others which thread asked for them: a thread
+// that serves all workers (the chief's queue runner) asks for one behind the other.
 #include <atomic>
+#include <string>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -14,12 +16,12 @@ constexpr size_t PLACES = 64;  // steps under way at a time
 
 struct Asked {
   std::atomic<const void*> request{nullptr};
-  int64_t since_ns, step;
+  int64_t since_ns, step, thread;
 };
 Asked asked[PLACES];
 
 struct Run {
-  int64_t asked_ns = 0, step = NO_STEP, number = 0;
+  int64_t asked_ns = 0, step = NO_STEP, thread = 0, number = 0;
 };
 thread_local Run run_of_thread;
 
@@ -27,15 +29,14 @@ void (*real_ask)(void*, void*, const void*, void*, void*);
 void* (*real_run)(void*, void*, void*, const void*, void*);
 void* (*real_partitions)(void*, void*, const void*, int64_t, int64_t, void*, void*, const void*, void*, void*, bool);
 
-bool is_main_thread() { return syscall(SYS_gettid) == getpid(); }
-
-// Called by the thread that asked for the step, which then sleeps until it is done.
+// Called by the thread that asks for the step, and then sleeps until it is done.
 void ask(void* master, void* options, const void* request, void* response, void* done) {
   for (Asked& place : asked) {
     const void* none = nullptr;
     if (!recording() || !place.request.compare_exchange_strong(none, &place)) continue;  // reserved: no request has this address
     place.since_ns = now_ns();
-    place.step = is_main_thread() ? current_step() : NO_STEP;
+    place.thread = syscall(SYS_gettid);
+    place.step = place.thread == getpid() ? current_step() : NO_STEP;
     place.request.store(request, std::memory_order_release);
     break;
   }
@@ -47,13 +48,16 @@ void* run(void* status, void* session, void* options, const void* request, void*
   run_of_thread = {};
   for (Asked& place : asked) {
     if (place.request.load(std::memory_order_acquire) != request) continue;
-    run_of_thread = {place.since_ns, place.step, 0};
+    run_of_thread = {place.since_ns, place.step, place.thread, 0};
     place.request.store(nullptr, std::memory_order_release);
     break;
   }
   void* result = real_run(status, session, options, request, response);
   Run& own = run_of_thread;
-  if (recording() && own.number != 0) raw_span(kinds.run, 0, own.number, start_ns, now_ns(), own.step, own.asked_ns);
+  if (recording() && own.number != 0) {
+    std::string thread = std::to_string(own.thread);
+    raw_span(kinds.run, intern(thread.data(), thread.size()), own.number, start_ns, now_ns(), own.step, own.asked_ns);
+  }
   return result;
 }
 

@@ -73,24 +73,27 @@ void take(void* worker, void* options, const void* request, void* response, void
   raw_span(kinds.take, wanted.key, wanted.step, start_ns, now_ns());
 }
 
-// Work on a tensor that has just ended. It is done by one thread, so its processor time is that thread's.
-void worked(int64_t kind, int64_t key, int64_t step, int64_t start_ns, int64_t cpu_ns) {
-  raw_span(kind, key, step, start_ns, now_ns(), 0, 0, thread_cpu_ns() - cpu_ns);
+// Work on a tensor that has just ended. It is done by one thread, so what became of that thread's time is its own.
+void worked(int64_t kind, int64_t key, int64_t step, int64_t start_ns, const ThreadTime& begin) {
+  int64_t end_ns = now_ns();
+  raw_span(kind, key, step, start_ns, end_ns, 0, 0, thread_time(end_ns) - begin);
 }
 
 void* encode(void* status, bool dead, const void* tensor, bool unused, void* response) {
   if (!recording()) return real_encode(status, dead, tensor, unused, response);
-  int64_t key, step, start_ns = now_ns(), cpu_ns = thread_cpu_ns();
+  int64_t key, step, start_ns = now_ns();
+  ThreadTime begin = thread_time(start_ns);
   void* result = real_encode(status, dead, tensor, unused, response);
-  if (recall(taken, response, &key, &step)) worked(kinds.encode, key, step, start_ns, cpu_ns);
+  if (recall(taken, response, &key, &step)) worked(kinds.encode, key, step, start_ns, begin);
   return result;
 }
 
 void* parse(void* status, void* response, void* source) {
   if (!recording()) return real_parse(status, response, source);
-  int64_t key, step, start_ns = now_ns(), cpu_ns = thread_cpu_ns();
+  int64_t key, step, start_ns = now_ns();
+  ThreadTime begin = thread_time(start_ns);
   void* result = real_parse(status, response, source);
-  if (recall(asked, response, &key, &step)) worked(kinds.decode, key, step, start_ns, cpu_ns);
+  if (recall(asked, response, &key, &step)) worked(kinds.decode, key, step, start_ns, begin);
   return result;
 }
 
