@@ -16,16 +16,15 @@ nobody knows how long a step was: such steps are left out, with a warning.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from breakdown.model.identity import NO_REQUEST, OPERATION, Node, Role
 from breakdown.model.stages import Op, Stage
 from breakdown.record.api import NOT_MEASURED
 from breakdown.record.layout import USED, Kind
-from breakdown.store.decode import MAIN_THREAD, Ints, Rows, Vocabulary
+from breakdown.store.decode import MAIN_THREAD, Ints, Rows, Vocabulary, joined
 from breakdown.store.join import ByKind, cut
 
 HANDS_OVER_NOTE = "hands_over"
@@ -61,15 +60,14 @@ def settled(
 
 def _worker(kinds: ByKind, vocabulary: Vocabulary) -> tuple[ByKind, list[str]]:
     steps, spans = kinds[Kind.STEP], kinds[Kind.SPAN]
-    order = np.argsort(steps.columns["step"], kind="stable")
-    steps = Rows({name: values[order] for name, values in steps.columns.items()}, steps.count, steps.left_out)
+    steps = steps.taken(np.argsort(steps.columns["step"], kind="stable"))
     work = _work(steps.columns["step"], spans.columns)
     if not work.operations.any():
         text = (
             f"{steps.count} steps were handed over to the engine, but what it did was not recorded, so nobody knows how "
             "long they took: they are left out. The warnings of the native recorder say why"
         )
-        return {**kinds, Kind.STEP: _taken(steps, 0)}, [text]
+        return {**kinds, Kind.STEP: steps.taken(slice(0))}, [text]
     if not _runs_ahead(steps.columns["end_ns"], work):
         return kinds, []
     whole = _whole(work.operations)
@@ -79,7 +77,7 @@ def _worker(kinds: ByKind, vocabulary: Vocabulary) -> tuple[ByKind, list[str]]:
             f"the work of the last {steps.count - whole} of {steps.count} steps was not, or not all, recorded when the "
             "process ended: they are left out. A script that waits for its work at the end loses none"
         )
-    return _rewritten(kinds, _taken(steps, whole), work, vocabulary), warnings
+    return _rewritten(kinds, steps.taken(slice(whole)), work, vocabulary), warnings
 
 
 def _work(step: Ints, columns: Mapping[str, Ints]) -> _Work:
@@ -119,7 +117,7 @@ def _rewritten(kinds: ByKind, steps: Rows, work: _Work, vocabulary: Vocabulary) 
     return {
         **kinds,
         Kind.STEP: Rows(columns, steps.count, steps.left_out),
-        Kind.SPAN: _ordered(_joined(spans, blocks), vocabulary),
+        Kind.SPAN: joined(spans, blocks).ordered(vocabulary),
     }
 
 
@@ -137,29 +135,11 @@ def _moved(spans: Rows, start_ns: Ints, end_ns: Ints, vocabulary: Vocabulary) ->
     """What the main thread did in these stretches goes to its lane; rows that reach over an end are parted there."""
     main, lane = vocabulary.codes((MAIN_THREAD, LANE)).tolist()
     own = spans.columns["thread"] == main
-    others, mine = _where(spans, ~own), _where(spans, own)
+    others, mine = spans.parted(~own)
     outside = cut(mine, {main: (start_ns, end_ns)}, vocabulary)
     # The rest of the time is cut away from what goes to the lane.
     first, last = np.iinfo(np.int64).min, np.iinfo(np.int64).max
     inside = cut(mine, {main: (np.append(first, end_ns), np.append(start_ns, last))}, vocabulary)
-    inside = _where(inside, inside.columns["end_ns"] > inside.columns["start_ns"])
+    inside = inside.taken(inside.columns["end_ns"] > inside.columns["start_ns"])
     ahead = {**inside.columns, "thread": np.full(inside.count, lane, dtype=np.int64)}
-    return _joined(_joined(others, outside), Rows(ahead, inside.count, 0))
-
-
-def _taken(rows: Rows, count: int) -> Rows:
-    return Rows({name: values[:count] for name, values in rows.columns.items()}, count, rows.left_out)
-
-
-def _where(rows: Rows, mask: npt.NDArray[np.bool_]) -> Rows:
-    return Rows({name: values[mask] for name, values in rows.columns.items()}, int(np.count_nonzero(mask)), 0)
-
-
-def _joined(first: Rows, second: Rows) -> Rows:
-    columns = {name: np.concatenate((values, second.columns[name])) for name, values in first.columns.items()}
-    return Rows(columns, first.count + second.count, first.left_out + second.left_out)
-
-
-def _ordered(rows: Rows, vocabulary: Vocabulary) -> Rows:
-    order = np.lexsort((rows.columns["end_ns"], vocabulary.alphabetical(rows.columns["thread"])))
-    return Rows({name: values[order] for name, values in rows.columns.items()}, rows.count, rows.left_out)
+    return joined(others, outside, replace(inside, columns=ahead))

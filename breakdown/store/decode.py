@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from breakdown.record.layout import COLUMNS, Kind
 from breakdown.record.tracefile import TraceFile
 
 Ints = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 
 MAIN_THREAD = "main"
 """The thread that steps belong to."""
@@ -57,6 +58,25 @@ class Rows:
     columns: Mapping[str, Ints]
     count: int
     left_out: int  # rows with a number that stands for nothing
+
+    def taken(self, which: Ints | Mask | slice) -> Rows:
+        """These rows, in this order."""
+        columns = {name: values[which] for name, values in self.columns.items()}
+        return Rows(columns, len(next(iter(columns.values()))), self.left_out)
+
+    def parted(self, mask: Mask) -> tuple[Rows, Rows]:
+        """Those of the mask, and the others; what was left out is told once, with the first."""
+        return self.taken(mask), replace(self.taken(~mask), left_out=0)
+
+    def ordered(self, vocabulary: Vocabulary) -> Rows:
+        """By thread name, then end: the order of the tables."""
+        return self.taken(np.lexsort((self.columns["end_ns"], vocabulary.alphabetical(self.columns["thread"]))))
+
+
+def joined(*parts: Rows) -> Rows:
+    """The rows of all parts, part by part."""
+    columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns}
+    return Rows(columns, sum(part.count for part in parts), sum(part.left_out for part in parts))
 
 
 def node_of_trace(trace: TraceFile) -> Node:

@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from breakdown.model.stages import REQUEST_OPS
 from breakdown.record.api import NOT_MEASURED
 from breakdown.record.layout import USED, Kind
 from breakdown.record.tracefile import TraceFile
-from breakdown.store.decode import Ints, Rows, Vocabulary
+from breakdown.store.decode import Ints, Mask, Rows, Vocabulary, joined
 
 NATIVE = "native"
 """What a native recorder's first block says of itself, under the name `recorder`."""
@@ -40,7 +39,7 @@ def join(traces: Sequence[TraceFile], rows: Sequence[ByKind], vocabulary: Vocabu
     together = [*coarse, *fine]
     if len(together) == 1:
         return together[0]
-    return {kind: _side_by_side([found[kind] for found in together], vocabulary) for kind in together[0]}
+    return {kind: joined(*[found[kind] for found in together]).ordered(vocabulary) for kind in together[0]}
 
 
 def cut(spans: Rows, inner: Mapping[int, tuple[Ints, Ints]], vocabulary: Vocabulary) -> Rows:
@@ -77,7 +76,7 @@ def _activity(traces: Sequence[ByKind], vocabulary: Vocabulary) -> dict[int, tup
     for found in traces:
         for kind in (Kind.SPAN, *_HALVES):
             columns = found[kind].columns
-            active: npt.NDArray[np.bool_] = columns["end_ns"] > columns["start_ns"]
+            active: Mask = columns["end_ns"] > columns["start_ns"]
             if kind == Kind.SPAN:
                 active &= ~np.isin(columns["op"], request_ops)
             threads.append(columns["thread"][active])
@@ -87,10 +86,3 @@ def _activity(traces: Sequence[ByKind], vocabulary: Vocabulary) -> dict[int, tup
     order = np.lexsort((start, thread))
     thread, start, end = thread[order], start[order], end[order]
     return {int(one): (start[thread == one], end[thread == one]) for one in np.unique(thread)}
-
-
-def _side_by_side(parts: Sequence[Rows], vocabulary: Vocabulary) -> Rows:
-    columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns}
-    order = np.lexsort((columns["end_ns"], vocabulary.alphabetical(columns["thread"])))
-    count = sum(part.count for part in parts)
-    return Rows({name: values[order] for name, values in columns.items()}, count, sum(part.left_out for part in parts))

@@ -17,19 +17,17 @@ Traces without such rows are passed on as they are.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
 from breakdown.model.identity import NO_REQUEST, OPERATION, Node, Role, operation_id
 from breakdown.model.stages import Op, Stage
 from breakdown.record.api import NOT_MEASURED
 from breakdown.record.layout import USED, Kind
-from breakdown.store.decode import MAIN_THREAD, Ints, Rows, Vocabulary
+from breakdown.store.decode import MAIN_THREAD, Ints, Mask, Rows, Vocabulary, joined
 from breakdown.store.join import ByKind, cut
 from breakdown.store.messages import NO_STEP
-
-Mask = npt.NDArray[np.bool_]
 
 FIRST_LOCAL = 1 << 61
 """In a native trace, ids from here on are those of its own process's operations."""
@@ -54,8 +52,8 @@ def _spans(node: Node, spans: Rows, vocabulary: Vocabulary) -> Rows:
     if any(mask.any() for mask in local.values()):
         first = operation_id(node, 0)
         own = {name: np.where(mask, columns[name] - FIRST_LOCAL + first, columns[name]) for name, mask in local.items()}
-        parts = _reading(_completed(Rows({**columns, **own}, parts.count, parts.left_out), vocabulary), node, vocabulary)
-    return spans if parts is spans else _ordered(parts, vocabulary)
+        parts = _reading(_completed(replace(parts, columns={**columns, **own}), vocabulary), node, vocabulary)
+    return spans if parts is spans else parts.ordered(vocabulary)
 
 
 def _locked_apart(spans: Rows, vocabulary: Vocabulary) -> Rows:
@@ -68,9 +66,9 @@ def _locked_apart(spans: Rows, vocabulary: Vocabulary) -> Rows:
     start, end = columns["start_ns"][locked], columns["end_ns"][locked]
     order = np.argsort(start, kind="stable")
     updating = (columns["thread"] == main) & (columns["op"] == update)
-    updates = cut(_where(spans, updating), {main: (start[order], end[order])}, vocabulary)
-    moved = {**columns, "thread": np.where(locked, main, columns["thread"])}
-    return _joined(_where(Rows(moved, spans.count, spans.left_out), ~updating), updates)
+    moved = replace(spans, columns={**columns, "thread": np.where(locked, main, columns["thread"])})
+    updates, others = moved.parted(updating)
+    return joined(others, cut(updates, {main: (start[order], end[order])}, vocabulary))
 
 
 def _completed(spans: Rows, vocabulary: Vocabulary) -> Rows:
@@ -96,7 +94,7 @@ def _completed(spans: Rows, vocabulary: Vocabulary) -> Rows:
         "cause_id": columns["request_id"][done],
         **{name: np.full(len(done), NOT_MEASURED) for name in USED},
     }
-    return _joined(spans, Rows(added, len(done), 0))
+    return joined(spans, Rows(added, len(done), 0))
 
 
 def _reading(spans: Rows, node: Node, vocabulary: Vocabulary) -> Rows:
@@ -156,18 +154,3 @@ def _filled(rows: Rows, known: tuple[Ints, Ints]) -> Rows:
 def _lacks_step(columns: Mapping[str, Ints]) -> Mask:
     lacks: Mask = (columns["step"] == NO_STEP) & (columns["request_id"] != NO_REQUEST)
     return lacks
-
-
-def _where(rows: Rows, mask: Mask) -> Rows:
-    return Rows({name: values[mask] for name, values in rows.columns.items()}, int(np.count_nonzero(mask)), 0)
-
-
-def _joined(first: Rows, second: Rows) -> Rows:
-    columns = {name: np.concatenate((values, second.columns[name])) for name, values in first.columns.items()}
-    return Rows(columns, first.count + second.count, first.left_out + second.left_out)
-
-
-def _ordered(rows: Rows, vocabulary: Vocabulary) -> Rows:
-    """By thread name, then end: the order of the tables."""
-    order = np.lexsort((rows.columns["end_ns"], vocabulary.alphabetical(rows.columns["thread"])))
-    return Rows({name: values[order] for name, values in rows.columns.items()}, rows.count, rows.left_out)

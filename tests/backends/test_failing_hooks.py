@@ -159,7 +159,15 @@ METRICS = r"(?!Trainer|Module|MSE)\w+\.update"
 NOT_REACHED = {
     "mxnet": set(),
     # A cluster is needed for these; each is a method like the others.
-    "tensorflow": {"Server.join", "ParameterServerStrategyV2.__init__", "Closure.__init__", "Worker._process_closure"},
+    "tensorflow": {
+        "Server.join",
+        "ParameterServerStrategyV2.__init__",
+        "Closure.__init__",
+        "Worker._process_closure",
+        "PerWorkerDatasetFromDataset.__init__",
+        "PerWorkerDatasetFromDatasetFunction.__init__",
+        "PerWorkerDatasetFromDatasetFunction.__iter__",
+    },
 }
 
 

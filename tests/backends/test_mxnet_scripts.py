@@ -335,7 +335,7 @@ def test_steps_are_found_and_explained(name: str, job: Ended) -> None:
     assert job.tables.cell["config"]["kvstore"] == "dist_sync"
 
 
-def test_next_to_nothing_is_unexplained(job: Ended) -> None:
+def test_next_to_nothing_is_unexplained(job: Ended, found: CellAccount) -> None:
     assert unexplained(job.tables) < MOST_UNEXPLAINED
     assert sum(stage.exposed_ns for stage in found.finding.stages) == found.finding.step_ns
     for stage in (Stage.PUSH, Stage.PULL, Stage.AGGREGATE):

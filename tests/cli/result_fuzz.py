@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from support.damage import damaged_bytes
 
 DEEP = "deep"
 """Stands for a value that is nested deeper than Python's parser goes: JSON is written with it as text."""
@@ -28,7 +29,7 @@ def damage(file: Path, draw: Random) -> str:
         file.unlink()
         return "gone"
     if kind < 0.35:
-        file.write_bytes(_bytes(file.read_bytes(), draw))
+        file.write_bytes(damaged_bytes(file.read_bytes(), draw))
         return "bytes"
     if file.suffix == ".parquet":
         return _table(file, draw)
@@ -84,19 +85,3 @@ def _table(file: Path, draw: Random) -> str:
         table = table.set_column(place, name, pa.array(values, column.type))
     pq.write_table(table, file)
     return f"{name}, {change}"
-
-
-def _bytes(content: bytes, draw: Random) -> bytes:
-    found = bytearray(content)
-    for _ in range(draw.choice((1, 1, 3, 20))):
-        at = draw.randrange(max(len(found), 1))
-        change = draw.randrange(4)
-        if change == 0:
-            found[at : at + 1] = bytes([draw.randrange(256)])
-        elif change == 1:
-            del found[at : at + draw.randrange(1, 20)]
-        elif change == 2:
-            found[at:at] = found[at : at + draw.randrange(1, 50)]
-        else:
-            found[at:at] = bytes(draw.randrange(256) for _ in range(draw.randrange(1, 4)))
-    return bytes(found[: draw.randrange(len(found) + 1)] if draw.random() < 0.1 else found)

@@ -9,6 +9,7 @@ from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 from profile_messages import local_step, run_metadata, timeline_of, xspace
+from support.damage import damaged_bytes
 
 WHOLE = (-1, 0, 1, 2**31, 2**53, 2**62, 2**63 - 1, -(2**63))
 UNSIGNED = (0, 1, 2**62, 2**64 - 1)
@@ -41,7 +42,7 @@ def damaged(kind: str, seed: int) -> bytes:
         for _ in range(draw.choice((0, 1, 1, 2, 5))):
             _change_message(steps, draw)
         content = steps.SerializeToString()
-    return _bytes(content, draw) if draw.random() < 0.4 else content
+    return damaged_bytes(content, draw) if draw.random() < 0.4 else content
 
 
 def _lines(draw: Random) -> dict[str, Any]:
@@ -100,19 +101,3 @@ def _put(message: Any, name: str, value: Any, many: bool) -> None:
         getattr(message, name)[0] = value
     else:
         setattr(message, name, value)
-
-
-def _bytes(content: bytes, draw: Random) -> bytes:
-    found = bytearray(content)
-    for _ in range(draw.choice((1, 1, 3, 20))):
-        at = draw.randrange(max(len(found), 1))
-        change = draw.randrange(4)
-        if change == 0:
-            found[at : at + 1] = bytes([draw.randrange(256)])
-        elif change == 1:
-            del found[at : at + draw.randrange(1, 20)]
-        elif change == 2:
-            found[at:at] = found[at : at + draw.randrange(1, 50)]
-        else:
-            found[at:at] = bytes(draw.randrange(256) for _ in range(draw.randrange(1, 4)))
-    return bytes(found[: draw.randrange(len(found) + 1)] if draw.random() < 0.1 else found)

@@ -128,6 +128,16 @@ def test_the_lock_is_cut_out_of_the_update(folder: CellFolder) -> None:
     ]
 
 
+def test_a_record_without_a_name_is_told_where_the_lock_is_cut_out_too(folder: CellFolder) -> None:
+    server = Native(folder, S0)
+    server.span("main", Stage.AGGREGATE, Op.UPDATE, 25, 45, ASKED)
+    server.span("main/python-lock", Stage.AGGREGATE, Op.LOCK, 29, 35, ASKED)
+    server.span("main", len(Stage), Op.UPDATE, 46, 47, ASKED)
+    server.close()
+    (warning,) = collect(folder, 0).warnings
+    assert warning.startswith("server-0: 1 records were left out")
+
+
 def test_what_belongs_to_a_request_is_of_its_workers_step_at_both_ends(folder: CellFolder) -> None:
     tables = recorded(folder)
     assert set(tables.spans["step"]) == {STEP}
