@@ -24,17 +24,17 @@ from breakdown.store import arrow
 from breakdown.store.folder import TABLES
 
 COUNT = int(os.environ.get("BREAKDOWN_FUZZ", "200"))
-REPORT_EVERY = 40
-"""The page with its figures takes seconds."""
+REPORT_EVERY, CELL_EVERY = 40, 2
+"""The page with its figures takes seconds; what is shown of a cell alone is read as all of a result is."""
 
 SAVED = Path(__file__).parents[2] / "results" / "quickstart"
-CELLS = ("single-1core-*", "torch_ps-*", "tensorflow-local-*")
+CELLS = ("single-1core-*", "torch_ps-*")
 FILES = ("cell.json", "clock.json", "notes.json", *(f"{name}.parquet" for name in TABLES))
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three cells of a real result, written as they are written today."""
+    """Two cells of a real result, written as they are written today."""
     folder = tmp_path_factory.mktemp("whole") / "result"
     folder.mkdir()
     cells = [next(SAVED.glob(pattern)) for pattern in CELLS]
@@ -78,7 +78,7 @@ def test_a_damaged_result_is_sound_or_told(whole: Path, tmp_path: Path) -> None:
 
 def _tried(result: Path, hurt: Path, expected: dict[str, tuple[int, int]], seed: int) -> str:
     """How each reader takes it. Whatever is neither a result nor a message comes out."""
-    if hurt.parent != result:
+    if hurt.parent != result and seed % CELL_EVERY == 0:
         _must_end_well("export", str(hurt.parent), "--format", "perfetto", "--output", str(result / "out"))
         _must_end_well("explain", str(hurt.parent))
     said = _must_end_well("explain", str(result))

@@ -12,13 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from support.homes import home
 from support.ports import port
 
 from breakdown.analysis.account import account
 from breakdown.analysis.critical_path import walk
 from breakdown.analysis.findings import CellFinding
-from breakdown.errors import EnvironmentMissingError
-from breakdown.launch import environments
 from breakdown.model.stages import Op, Stage
 from breakdown.runner.imports import CELL, import_profile
 from breakdown.store.check import check
@@ -157,10 +156,7 @@ def addresses(count: int) -> list[str]:
 
 def run(program: str, commands: Sequence[Sequence[str]], ends: Sequence[int]) -> None:
     """Starts a process a command; waits for those whose numbers are in `ends`, then ends the others, which only serve."""
-    try:
-        python = environments.find("tensorflow").python
-    except EnvironmentMissingError as error:
-        pytest.skip(str(error))
+    python = home("tensorflow").python
     quiet = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3", "GRPC_VERBOSITY": "ERROR"}
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | quiet
     processes = [

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from support.homes import home
 
 from breakdown.analysis.sampling.compare import sampled_roles
 from breakdown.analysis.sampling.findings import ThreadSamples
 from breakdown.cli.main import cli
-from breakdown.errors import EnvironmentMissingError
-from breakdown.launch import environments, sampling
+from breakdown.launch import sampling
 from breakdown.model.identity import Role
 from breakdown.model.stages import Stage
 from breakdown.store.folder import ExperimentFolder
@@ -122,10 +122,7 @@ while end is None or time.monotonic() < end:
 def test_a_users_own_command_is_sampled(tmp_path: Path) -> None:
     if sampling.program() is None:
         pytest.skip("py-spy is not installed")
-    try:
-        python = environments.find("mxnet").python
-    except EnvironmentMissingError as error:
-        pytest.skip(str(error))
+    python = home("mxnet").python
     (tmp_path / "script.py").write_text(SCRIPT)
     said = breakdown(tmp_path, "trace", "mxnet", "--sample", "--output", "out", "--", python, "script.py")
     assert "py-spy beside the trace" in said
@@ -142,10 +139,7 @@ def test_tensorflows_own_threads_are_sampled(tmp_path: Path) -> None:
     """A process that computes in one thread of TensorFlow's, while its main thread waits for that."""
     if sampling.program() is None:
         pytest.skip("py-spy is not installed")
-    try:
-        environments.find("tensorflow")
-    except EnvironmentMissingError as error:
-        pytest.skip(str(error))
+    home("tensorflow")
     path = tmp_path / "trial.yaml"
     cell = "{backend: tensorflow, tf_mode: local, batch_size: 256, steps: 60, warmup_steps: 5, trace_every: 1}"
     path.write_text(f"name: trial\nrepetitions: 1\ninclude:\n  - {cell}\n")

@@ -13,11 +13,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from support.homes import home
 from support.ports import port
 from support.signals import defaults
 
-from breakdown.errors import EnvironmentMissingError
-from breakdown.launch import environments
 from breakdown.store.tables import Tables, load
 
 pytestmark = pytest.mark.e2e
@@ -93,10 +92,7 @@ DMLC_ROLE=worker $PY "$@"
 @pytest.fixture
 def python() -> str:
     """The user's Python with MXNet. Skips, with the reason, where there is none."""
-    try:
-        return str(environments.find("mxnet").python)
-    except EnvironmentMissingError as error:
-        pytest.skip(str(error))
+    return str(home("mxnet").python)
 
 
 def traced(folder: Path, python: str, script: str, *command: str) -> subprocess.Popen[str]:
