@@ -113,9 +113,10 @@ def _has_measured(tables: Tables) -> bool:
 
 
 def _why_unmeasured(tables: Tables) -> str:
-    steps = tables.steps[~tables.steps["run"].isin(list(failed_runs(tables.cell)))]
+    failed = failed_runs(tables.cell)
+    steps = tables.steps[~tables.steps["run"].isin(list(failed))]
     if not len(steps):
-        return "no repetition got past its warm-up"
+        return "no step was recorded" if len(failed) < len(tables.cell.get("runs", ())) else "no repetition was done"
     shown = steps.sort_values(["run", "rank", "step"], kind="stable")[:MOST_STEPS]
     times = ", ".join(fmt.ms(length) for length in shown["end_ns"] - shown["start_ns"])
     more = f", {len(steps) - len(shown)} more" if len(steps) > len(shown) else ""

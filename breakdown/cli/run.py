@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 @click.command("run")
 @options.EXPERIMENT
 @click.option("--output", type=click.Path(path_type=Path), help="The folder for the results. Default: results/NAME.")
-@click.option("--resume", is_flag=True, help="Go on with the results that are there: skip the repetitions that are done.")
-@click.option("--fresh", is_flag=True, help="Delete the results that are there, and measure anew.")
+@options.RESUME
+@options.FRESH
 @options.SAMPLE
 @options.SAMPLE_RATE
 @options.SET
@@ -41,15 +41,12 @@ def command(
     from breakdown.cli.progress import Progress
     from breakdown.config.experiment import load
     from breakdown.config.override import parse_all
-    from breakdown.errors import RunError, UsageError
+    from breakdown.errors import RunError
     from breakdown.runner import matrix
-    from breakdown.runner.output import Existing
     from breakdown.runner.plan import check
     from breakdown.store.lock import held
 
-    if resume and fresh:
-        raise UsageError("--resume and --fresh exclude each other: go on with the results that are there, or delete them.")
-    existing = Existing.RESUME if resume else Existing.FRESH if fresh else Existing.REFUSE
+    existing = options.existing(resume, fresh)
     found = load(experiment, parse_all(overrides), check)
     console = Console()
     folder = output or Path("results") / found.name

@@ -68,7 +68,7 @@ def command(
             if not problems:
                 raise
             problems.append(f"Interrupted before all of it was explained: `breakdown report {traced.output}` does that.")
-    if not traced.measured_steps:
+    if traced.steps and not traced.measured_steps:
         problems.append(
             f"none of its {traced.steps} steps counts: the first {warmup_steps} of each worker are warm-up. Train for more, "
             f"or trace again with fewer, such as --warmup-steps {min(1, traced.steps - 1)}."

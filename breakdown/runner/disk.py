@@ -11,22 +11,22 @@ from breakdown.launch.outcome import Stop
 RESERVE_BYTES = 32 << 20
 """Kept free: the tables of a run of a million spans take about this, next to the traces that they are made from."""
 
+GO_ON = "Free some space, then go on with --resume, or choose another --output."
+BEGIN = "Free some space, or choose another --output."
 
-def shortage(folder: Path, reserve_bytes: int = RESERVE_BYTES) -> Stop | None:
-    """A reason to stop when less than the reserve is free where `folder` lies."""
-    found = os.statvfs(folder)
+
+def shortage(folder: Path, reserve_bytes: int = RESERVE_BYTES, remedy: str = GO_ON) -> Stop | None:
+    """A reason to stop, with what to do then, when less than the reserve is free where `folder` lies, or would."""
+    found = os.statvfs(next(one for one in (folder, *folder.absolute().parents) if one.exists()))
     free = found.f_bavail * found.f_frsize
     if free >= reserve_bytes:
         return None
     reserve = f"{reserve_bytes >> 20} are kept for tables and messages"
-    return Stop(
-        f"the disk of {folder} is full ({free / 2**20:.1f} MiB free, {reserve})",
-        "Free some space, then go on with --resume, or choose another --output.",
-    )
+    return Stop(f"the disk of {folder} is full ({free / 2**20:.1f} MiB free, {reserve})", remedy)
 
 
-def check(folder: Path) -> None:
-    """Raises `RunError` when the disk is too full to start."""
-    stop = shortage(folder)
+def check(folder: Path, remedy: str = BEGIN) -> None:
+    """Raises `RunError` when the disk of `folder` is too full to start."""
+    stop = shortage(folder, remedy=remedy)
     if stop is not None:
         raise RunError(f"{stop.why}. {stop.remedy}")

@@ -10,7 +10,7 @@ from typing import Any
 from breakdown.errors import BreakdownError, TraceError, UsageError
 from breakdown.runner import command
 from breakdown.runner.plan import remove_specs
-from breakdown.runner.unfinished import finished
+from breakdown.runner.unfinished import NOT_ENDED, finished
 from breakdown.store.collect import collect
 from breakdown.store.folder import CellFolder, ExperimentFolder, listed
 
@@ -36,6 +36,7 @@ def collect_left(result: Path) -> tuple[Brought, ...]:
     for cell in cells:
         try:
             brought += [_brought(cell, run) for run in _left(cell)]
+            _finish(cell)
         except BreakdownError as error:
             problems.append(f"{cell.path.name}: {error}")
     if problems:
@@ -74,3 +75,13 @@ def _brought(cell: CellFolder, run: int) -> Brought:
     finished(entry)
     cell.write(content)
     return Brought(cell.path.name, run)
+
+
+def _finish(cell: CellFolder) -> None:
+    """Of a repetition that recorded nothing, nothing is to be brought in: cell.json must not ask for it."""
+    content = cell.read()
+    unseen = [entry for entry in content["runs"] if entry["error"] == NOT_ENDED]
+    for entry in unseen:
+        finished(entry)
+    if unseen:
+        cell.write(content)

@@ -22,7 +22,7 @@ from breakdown.launch.watch import Ended
 from breakdown.model.schema import FORMAT_VERSION
 from breakdown.runner import disk, endings, machine, second_sight
 from breakdown.runner.output import Existing, open_output
-from breakdown.runner.plan import check, prepare, remove_specs, write_specs
+from breakdown.runner.plan import check, check_machine, prepare, remove_specs, write_specs
 from breakdown.runner.second_sight import children
 from breakdown.runner.unfinished import NOT_ENDED, finished, is_unfinished
 from breakdown.store.collect import collect
@@ -64,11 +64,13 @@ def run(
 ) -> Outcome:
     """Measures what is not measured yet. `sample_rate_hz`: has py-spy look at each role so often; None: not.
 
-    Raises `UsageError` before anything starts, when the experiment or the output folder is wrong; `RunError` when it is
-    interrupted, `TraceError` when the disk takes no more: what was measured until then is kept.
+    Raises `UsageError` before anything starts, when the experiment or the output folder is wrong, or an environment missing;
+    `RunError` when the disk is full then, or when it is interrupted, `TraceError` when the disk takes no more: what was
+    measured until then is kept.
     """
     for cell in experiment.cells:
         check(cell)
+    check_machine(experiment.cells, output)
     folders = open_output(experiment, output, existing)
     about = {"machine": machine.describe(), "versions": machine.versions(), "commit": machine.commit()}
     try:
@@ -201,7 +203,7 @@ class _State:
         self.file["cores"] = {str(process.node): process.cores for process in prepared.plan.processes}
         self.file["notes"] = list(prepared.plan.notes)
         self.folder.write(self.file)
-        disk.check(self.folder.path)
+        disk.check(self.folder.path, disk.GO_ON)
         try:
             write_specs(prepared.specs)
             nodes = [process.node for process in prepared.plan.processes]

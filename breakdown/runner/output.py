@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import enum
 import shutil
-from collections.abc import Mapping
+from collections.abc import Set
 from pathlib import Path
 
-from breakdown.config.cell import Cell, Experiment
+from breakdown.config.cell import Experiment
 from breakdown.config.identity import cell_id
 from breakdown.errors import RunError, TraceError, UsageError, reason, remedy
 from breakdown.store.folder import CellFolder, ExperimentFolder, listed
@@ -27,45 +27,53 @@ SUMMARIES = ("summary.parquet", "report.html", "plots")
 """What the commands write beside the cells."""
 
 
+def check_output(experiment: Experiment, output: Path, existing: Existing) -> None:
+    """Whether the results may go there. Nothing is changed, so `plan` asks it as well.
+
+    Raises `UsageError` when results are there and `existing` does not fit them, `TraceError` when they are damaged or of a
+    newer version.
+    """
+    if not output.exists():
+        return
+    if not output.is_dir():
+        raise UsageError(f"{output} is a file. Choose another --output.")
+    if is_empty(output):
+        return
+    if not (output / "experiment.json").is_file():
+        raise UsageError(f"{output} holds files, but no results of this tool. Choose another --output.")
+    if existing is Existing.REFUSE:
+        raise UsageError(
+            f"{output} holds results already. Go on with them: --resume (skips what is done). "
+            "Measure anew: --fresh (deletes them)."
+        )
+    if existing is Existing.RESUME:
+        _check_cells(ExperimentFolder(output), {cell_id(cell) for cell in experiment.cells})
+
+
 def open_output(experiment: Experiment, output: Path, existing: Existing) -> dict[str, CellFolder]:
     """The folders of the experiment's cells by id, in the order of the matrix; experiment.json is written.
 
-    Raises `UsageError` when results are there and `existing` does not fit them, `TraceError` when they are damaged, or when
-    nothing can be written.
+    Raises what `check_output` does, and `TraceError` when nothing can be written.
     """
-    cells = {cell_id(cell): cell for cell in experiment.cells}
+    check_output(experiment, output, existing)
     folder = ExperimentFolder(output)
-    if output.exists():
-        _make_room(folder, cells, existing)
-    folder.write({"name": experiment.name, "description": experiment.description, "cells": list(cells)})
+    if existing is Existing.FRESH and folder.exists():
+        _delete(folder)
+    cells = [cell_id(cell) for cell in experiment.cells]
+    folder.write({"name": experiment.name, "description": experiment.description, "cells": cells})
     return {name: folder.cell(name) for name in cells}
 
 
-def _make_room(folder: ExperimentFolder, cells: Mapping[str, Cell], existing: Existing) -> None:
-    path = folder.path
-    if not path.is_dir():
-        raise UsageError(f"{path} is a file. Choose another --output.")
-    if is_empty(path):
-        return
-    if not (path / "experiment.json").is_file():
-        raise UsageError(f"{path} holds files, but no results of this tool. Choose another --output.")
-    if existing is Existing.REFUSE:
-        raise UsageError(
-            f"{path} holds results already. Go on with them: --resume (skips what is done). "
-            "Measure anew: --fresh (deletes them)."
-        )
-    if existing is Existing.FRESH:
-        _delete(folder)
-        return
+def _check_cells(folder: ExperimentFolder, wanted: Set[str]) -> None:
     _, gone = listed(folder)
     if gone:  # a repetition would take the number, and the rows, of one that is there
         raise TraceError("\n".join(("cannot go on with these results:", *gone)))
     for saved in folder.cells():
         must_know_all(saved)
-    others = [saved.path.name for saved in folder.cells() if saved.path.name not in cells]
+    others = [saved.path.name for saved in folder.cells() if saved.path.name not in wanted]
     if others:
         raise UsageError(
-            f"{path} holds cells that are not in this experiment: {', '.join(others)}. "
+            f"{folder.path} holds cells that are not in this experiment: {', '.join(others)}. "
             "Choose another --output, or measure anew with --fresh (deletes them)."
         )
 

@@ -8,7 +8,7 @@ import secrets
 import shlex
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from breakdown.errors import RunError, cannot_write
 from breakdown.launch import environments, sampling
 from breakdown.launch.plan import ProcessPlan, RunPlan
 from breakdown.model.identity import Role
+from breakdown.runner import disk
 from breakdown.runner.implementation import backend
 from breakdown.runner.place import Place, place
 from breakdown.store.folder import CellFolder
@@ -64,6 +65,16 @@ def check(cell: Cell) -> None:
     """What only the upper rooms know about a cell: its workload, options and backend. Raises `ConfigError`."""
     workloads.complete(cell.workload, cell.workload_options)
     backend(cell.backend).check(cell)
+
+
+def check_machine(cells: Iterable[Cell], output: Path) -> None:
+    """What this machine lacks before anything starts: the environments of the cells' backends, room for the results.
+
+    Raises `EnvironmentMissingError`, and `RunError` for a disk that is full.
+    """
+    for name in sorted({cell.backend for cell in cells}):
+        home_of(backend(name).environment)
+    disk.check(output)
 
 
 def prepare(

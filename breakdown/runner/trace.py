@@ -10,7 +10,7 @@ import os
 import shlex
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -35,7 +35,7 @@ _MARK = "BREAKDOWN_TRACE_DIR"
 
 @dataclass(frozen=True)
 class Traced:
-    """What became of the command. `problem`: None where it ended with 0. `exit_code`: as a shell would give it."""
+    """What became of the command. `problem`: None where all went well. `exit_code`: as a shell gives it."""
 
     output: Path
     steps: int
@@ -58,8 +58,8 @@ def trace(
 
     `trace_every`: which steps are traced, see `injection`. `kept`: see `follow`. Raises `ConfigError` for an unknown
     framework, `EnvironmentMissingError` when its recorder is not built, `UsageError` when the command cannot be started, the
-    output is not empty or the framework cannot leave steps out, `RunError` when nothing was recorded, which is a
-    `CommandError` where the command itself failed.
+    output is not empty or the framework cannot leave steps out, `RunError` when the disk is full or nothing was
+    recorded, which is a `CommandError` where the command itself failed.
     """
     how_traced = tracer(framework)
     if trace_every > 1 and how_traced.all_steps:
@@ -71,6 +71,7 @@ def trace(
         raise UsageError(f"cannot start {command[0]}: there is no such program. Give the command as in a shell, behind --.")
     if output.exists() and not is_empty(output):
         raise UsageError(f"{output} is not empty. Choose another --output.")
+    disk.check(output)
     folder = ExperimentFolder(output)
     cell = folder.cell(CELL)
     traces = cell.raw_dir(0).absolute()
@@ -83,7 +84,11 @@ def trace(
     begin = now_ns()
     eyes = Eyes(partial(serving.serves, traces), partial(_node, traces))
     with second_sight.sampling(cell, entry, sample_rate_hz, lambda: inheritors(_MARK, env[_MARK])):
-        ended = follow(command, env, _MARK, say, eyes, kept)
+        try:
+            ended = follow(command, env, _MARK, say, eyes, kept)
+        except UsageError:
+            _take_back(folder)
+            raise
         entry["wall_s"] = round((now_ns() - begin) / 1e9, 3)
     problem, exit_code = _judged(ended)
     try:
@@ -123,6 +128,8 @@ def _saved(cell: CellFolder, entry: dict[str, Any], ended: Followed, problem: st
         tables = save(cell, entry, tell)
     except TraceError as error:
         why = _nothing(framework, raw, output, error)
+        if not any(raw.glob("*.trace")):
+            _take_back(ExperimentFolder(output))
         if problem is None:
             raise RunError(why) from error
         raise CommandError(f"{problem}, and {why}", exit_code) from error
@@ -130,8 +137,7 @@ def _saved(cell: CellFolder, entry: dict[str, Any], ended: Followed, problem: st
         told = (f"\n  {text}." for text in endings.sentences(found))
         problem = "".join((f"{problem}. What was recorded until then is in {output}.", *told))
     if not len(tables.steps):
-        why = no_step(framework, cell, missing)
-        raise CommandError(f"{problem}\n{why}", exit_code) if problem else RunError(why)
+        problem = "\n".join((*([problem] if problem else []), no_step(framework, cell, missing)))
     return Traced(output, len(tables.steps), int((~tables.steps["warm_up"]).sum()), problem, exit_code)
 
 
@@ -141,7 +147,7 @@ def _nothing(framework: str, raw: Path, output: Path, error: TraceError) -> str:
         return f"its traces cannot be collected: {error} They are kept in {raw}: {_go_on(output)}"
     if not raw.is_dir():
         return f"nothing was recorded: the folder for the traces, {raw}, is gone. The command must leave it alone."
-    stop = disk.shortage(raw, 1 << 20)
+    stop = disk.shortage(raw, 1 << 20, disk.BEGIN)
     if stop is not None:
         return f"nothing was recorded: {stop.why}. {stop.remedy}"
     try:
@@ -149,9 +155,13 @@ def _nothing(framework: str, raw: Path, output: Path, error: TraceError) -> str:
         (raw / ".try").unlink()
     except OSError as problem:
         return f"nothing was recorded: {raw} cannot be written to: {reason(problem)}. {remedy(problem)}"
-    with suppress(OSError):
-        raw.rmdir()
     return f"nothing was recorded: no process of the command trained with {framework}."
+
+
+def _take_back(folder: ExperimentFolder) -> None:
+    """Removes what was begun, as there is nothing in it: the same command may write there once its fault is put right."""
+    shutil.rmtree(folder.cell(CELL).path, ignore_errors=True)
+    (folder.path / "experiment.json").unlink(missing_ok=True)
 
 
 def _go_on(output: Path) -> str:

@@ -41,7 +41,21 @@ def is_empty(folder: Path) -> bool:
 
 
 def check(folder: Path) -> None:
-    """Raises what `held` would, as far as it can be known without making anything."""
+    """Raises what `held` would, as far as it can be known without making anything, or waiting."""
+    _check_place(folder)
+    with suppress(OSError):  # nobody holds a lock that is not there
+        file = os.open(folder / NAME, os.O_RDONLY)
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = _read(file)
+            if _runs(holder) or not holder:
+                raise UsageError(_taken(folder, holder)) from None
+        finally:
+            os.close(file)
+
+
+def _check_place(folder: Path) -> None:
     if os.path.exists(folder) and not os.path.isdir(folder):
         raise UsageError(f"{folder} is a file. Choose another --output.")
     check_folder(folder)
@@ -53,7 +67,7 @@ def held(folder: Path) -> Iterator[int]:
 
     Raises `UsageError` that says who holds it, `TraceError` when the folder cannot be written to.
     """
-    check(folder)
+    _check_place(folder)
     path, made = folder / NAME, [one for one in (folder, *folder.parents) if not one.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,6 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import nn
 
-from breakdown.errors import ConfigError
 from breakdown.workloads import flops
 from breakdown.workloads.api import Workload
 from breakdown.workloads.data import classes_pool
@@ -50,9 +49,7 @@ def layers_flops(image_size: int, width: int, classes: int) -> list[int]:
 
 
 def build(batch_size: int, seed: int, *, image_size: int, width: int, classes: int) -> Workload:
-    """The classifier on colour images. Raises `ConfigError` for an image that cannot be halved three times."""
-    if image_size % (1 << STAGES):
-        raise ConfigError(f"workload 'cnn': option 'image_size' is {image_size}. It must be a multiple of {1 << STAGES}.")
+    """The classifier on colour images, whose size is a multiple of 8: they are halved three times."""
     forward = layers_flops(image_size, width, classes)
     return Workload(
         name="cnn",

@@ -20,6 +20,7 @@ class Option:
     meaning: str
     minimum: Number = 1
     choices: tuple[Number, ...] = ()  # empty: any value from `minimum` on
+    multiple_of: int = 1
 
     @property
     def field(self) -> str:
@@ -38,6 +39,10 @@ class Option:
             raise FieldError(self.field, f"{where}: option '{self.name}' is {value}. Possible: {known}.")
         if not value >= self.minimum:
             raise FieldError(self.field, f"{where}: option '{self.name}' is {value}. It must be {self.minimum} or more.")
+        if self.multiple_of > 1 and value % self.multiple_of:
+            raise FieldError(
+                self.field, f"{where}: option '{self.name}' is {value}. It must be a multiple of {self.multiple_of}."
+            )
         return type(self.default)(value)
 
 
@@ -68,7 +73,7 @@ WORKLOADS: tuple[WorkloadName, ...] = (
         "small convolutional classifier, 0.1 million parameters by default: small keys, much compute a byte",
         "breakdown.workloads.cnn",
         (
-            Option("image_size", 32, "pixels a side, a multiple of 8", minimum=8),
+            Option("image_size", 32, "pixels a side, a multiple of 8", minimum=8, multiple_of=8),
             Option("width", 32, "channels of the first of three convolutions; each next has twice as many"),
             Option("classes", 10, "classes", minimum=2),
         ),

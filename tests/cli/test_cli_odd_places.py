@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,7 @@ FILE = "Not a directory. A part of this path is a file, not a folder: choose ano
 LOOP = "Too many levels of symbolic links. Symbolic links in this path lead in a circle: choose another path."
 LONG = "File name too long. Choose a shorter name."
 NO_RIGHT = "Permission denied. Have the right to write there given to you, or choose another place."
+READ_ONLY = "Read-only file system. It lies on a file system that is mounted read-only: choose another place."
 NOWHERE = {
     "{place}/file/out": FILE,
     "{place}/file/deep/out": FILE,
@@ -176,6 +178,36 @@ def test_an_output_in_a_folder_that_may_not_be_written_to(command: str, place: P
     assert done.stderr == f"breakdown: cannot write {output}: {NO_RIGHT}\n"
 
 
+@pytest.fixture
+def read_only(tmp_path: Path, place: Path) -> Iterator[Path]:
+    """A file system that is mounted read-only, with the result on it."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a tmpfs needs root")
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"a tmpfs cannot be mounted here: {mounted.stderr.strip()}")
+    try:
+        shutil.copytree(place / "result", folder / "result")
+        subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_file_system_that_is_mounted_read_only(place: Path, read_only: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for command in (*MAKERS, "report", "collect"):
+        output = read_only / ("out" if command in MAKERS else "result")
+        found = call(*writing(command, place, str(output)))
+        assert found.exit_code == (1 if command == "export" else 2)
+        assert told(found) == f"cannot write {output}: {READ_ONLY}"
+    monkeypatch.setenv("BREAKDOWN_ENVS", str(read_only / "envs"))
+    assert told(call("env", "create", "mxnet")).startswith(f"cannot write {read_only / 'envs'}: {READ_ONLY}")
+    for arguments in (["explain"], ["compare", str(read_only / "result")]):
+        assert call(*arguments, read_only / "result").exit_code == 0
+
+
 @pytest.mark.parametrize("command", ["report", "collect"])
 def test_a_result_that_may_not_be_written_to(command: str, place: Path) -> None:
     result = place / "result"
@@ -200,6 +232,7 @@ def test_paths_that_are_not_utf_8(place: Path) -> None:
         ["explain", f"{odd}import"],
         ["report", f"{odd}run"],
         ["collect", f"{odd}run"],
+        ["compare", f"{odd}run", f"{odd}import"],
         ["export", str(Path(f"{odd}run") / cell(place).name), "--format", "perfetto", "--output", f"{odd}export"],
         ["run", f"{place}/trial.yaml", "--output", f"{odd}run", "--resume"],
     ):
@@ -251,6 +284,15 @@ def test_a_terminal_of_any_encoding(encoding: str, place: Path) -> None:
     assert (code, err) == (0, "")
     assert "samples/s" in out
     assert "?" not in out.replace("why?", "")
+
+
+@pytest.mark.parametrize("command", ["collect result", "compare result result", "export result --format perfetto"])
+def test_the_other_commands_print_as_these_do(command: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    code, out, err = shell(command, "", PYTHONIOENCODING="ascii")
+    assert (code, err) == (0, "")
+    assert out.isascii()
+    assert shell(command, ">/dev/full")[0] == 1
 
 
 def test_a_system_without_a_locale(place: Path, tmp_path: Path) -> None:

@@ -183,5 +183,5 @@ def test_a_disk_without_any_room(tmp_path: Path, small_disk: Path) -> None:
     with Tool(["run", path, "--output", small_disk / "results"], tmp_path) as tool:
         code, out, err = tool.finish()
     assert (code, out) == (1, "")
-    assert err.startswith(f"breakdown: cannot write {small_disk / 'results' / 'experiment.json'}: No space left on device.")
+    assert err.startswith(f"breakdown: the disk of {small_disk / 'results'} is full (0.0 MiB free, ")
     assert err.count("\n") == 1

@@ -18,6 +18,7 @@ from breakdown.launch import local
 from breakdown.launch.outcome import RunOutcome
 from breakdown.launch.plan import RunPlan
 from breakdown.runner import matrix
+from breakdown.runner.left import collect_left
 from breakdown.runner.matrix import Event, Outcome
 from breakdown.runner.output import Existing
 from breakdown.runner.unfinished import NOT_ENDED
@@ -178,6 +179,21 @@ def test_what_a_killed_tool_left_is_collected_on_resume(tmp_path: Path, monkeypa
     assert [entry["status"] for entry in folder.read()["runs"]] == ["failed", "done"]
     assert set(load_tables(folder.path).steps["run"]) == {0, 1}
     assert not (folder.path / "raw").exists()
+
+
+def test_a_killed_tool_that_recorded_nothing_leaves_nothing_to_collect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(plan: RunPlan, guard: local.Guard) -> RunOutcome:
+        raise SystemExit("killed")
+
+    monkeypatch.setattr(local, "run", dies)
+    with pytest.raises(SystemExit):
+        measure(tmp_path, ONE)
+    folder = only_cell(tmp_path / "results")
+    assert "`breakdown collect` brings in" in folder.read()["runs"][0]["error"]
+    assert collect_left(tmp_path / "results") == ()
+    assert folder.read()["runs"][0]["error"] == "the tool ended before this repetition did"
 
 
 def test_ctrl_c_keeps_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
