@@ -67,7 +67,7 @@ MXNET_PYTHON := $(or $(BREAKDOWN_ENVS),$(ENV)/envs)/mxnet/bin/python
 readme: $(DEV)  ## write the measured blocks of the README anew from results/
 	$(BIN)/python docs/readme.py
 
-benchmarks: $(DEV)  ## measure every claim that stands in results/benchmarks (about 25 minutes, on a quiet machine)
+benchmarks: $(DEV)  ## measure every claim that stands in results/benchmarks (about 35 minutes, on a quiet machine)
 	@$(PIP) install -r requirements/benchmarks.txt
 	$(BIN)/breakdown env create mxnet
 	$(BIN)/breakdown env create tensorflow
@@ -75,10 +75,13 @@ benchmarks: $(DEV)  ## measure every claim that stands in results/benchmarks (ab
 	-$(BIN)/python benchmarks/recording_overhead.py
 	-$(BIN)/python benchmarks/mxnet_overhead.py
 	-$(BIN)/python benchmarks/tensorflow_overhead.py
+	-$(BIN)/python benchmarks/tensorflow_scripts.py
 	-$(BIN)/python benchmarks/transport.py
 	-$(BIN)/python benchmarks/ps_rounds.py --mxnet-python $(MXNET_PYTHON)
 	-$(BIN)/python benchmarks/analysis.py
 	-$(BIN)/python benchmarks/importing.py
+	-$(BIN)/python benchmarks/planning.py
+	-$(BIN)/python benchmarks/reporting.py
 
 clean:  ## remove the environments
 	rm -rf .env

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from turns import OFF, Job, Turns, obey, pause
 
 if TYPE_CHECKING:  # at run time only where they are needed: TensorFlow's environment has none of them
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from common import Claim
 
@@ -104,13 +104,15 @@ def cells(every: int, rounds: int) -> dict[str, Cell]:
     }
 
 
-def claims_of(name: str, every: int, job: Job) -> list[Claim]:
+def claims_of(
+    name: str, every: int, time_ms: Mapping[str, Sequence[float]], cpu_ms: Mapping[str, Sequence[float]]
+) -> list[Claim]:
     from common import Claim, measured
 
     found = []
     for mode, most in MOST_SHARE.items():
         how = "each step" if mode == EACH else f"one step of {every}"
-        for what, samples in (("time", job.time_ms), ("processor time of all roles", job.cpu_ms)):
+        for what, samples in (("time", time_ms), ("processor time of all roles", cpu_ms)):
             ratios = [100 * (on / off - 1) for on, off in zip(samples[mode], samples[OFF], strict=True)]
             about = f"tracing {how}, tensorflow {name}, {what}, {statistics.median(samples[OFF]):.1f} ms a step"
             found.append(Claim(about, "%", measured(ratios), at_most=100 * most))
@@ -144,7 +146,7 @@ def main() -> int:
         if options.only not in ("", name):
             continue
         job, wrote = measure(cell, options.rounds)
-        claims += claims_of(name, every, job)
+        claims += claims_of(name, every, job.time_ms, job.cpu_ms)
         detail[name] = {
             "cell": asdict(cell),
             "steps_a_sample": job.steps_a_turn,

@@ -38,6 +38,13 @@ CPU_CLOCK = 2  # of a process, all its threads: Linux's CPUCLOCK_SCHED
 # --- a role (runs in the framework's environment) ---------------------------------------------------------------------
 
 
+def in_turn(modes: Sequence[str], rounds: int) -> Iterator[str]:
+    """All modes once a round, each time another one first."""
+    for number in range(rounds):
+        first = number % len(modes)
+        yield from (*modes[first:], *modes[:first])
+
+
 def pause(library: ctypes.CDLL, mode: str) -> None:
     """Switches a native recorder off or on. What is left of it is a jump and a flag where a record would be."""
     library.breakdown_pause(int(mode == OFF))
@@ -138,18 +145,13 @@ class Job:
         """All turns, until all roles have ended."""
         for worker in self._workers:  # the warm-up
             self._hear(worker)
-        for mode in self._order():
+        for mode in in_turn(self.modes, self.rounds):
             self._turn(mode)
         for process in sorted(self._processes, key=self._serving.__contains__):
             if process in self._serving:
                 process.terminate()
             if process.wait(END_TIMEOUT_S):
                 raise SystemExit(f"{process.args} ended with exit code {process.returncode}")
-
-    def _order(self) -> Iterator[str]:
-        for number in range(self.rounds):
-            first = number % len(self.modes)
-            yield from (*self.modes[first:], *self.modes[:first])
 
     def _turn(self, mode: str) -> None:
         """One sample."""

@@ -40,6 +40,7 @@ class Segment:
     key: str
     cause: Stage | None = None  # stage WAIT only: what the other worker was doing meanwhile
     behind: str = ""  # op queue only: the operation, on this key, that the request queued behind
+    pieces: int = 1  # more: it stands for so many, too short to be drawn (`analysis.overview`), and tells of the main one
 
 
 @dataclass(frozen=True)
@@ -214,6 +215,7 @@ class TimelineSpan:
     step: int
     start_ns: int
     end_ns: int
+    pieces: int = 1  # as of a segment
 
 
 @dataclass(frozen=True)
@@ -226,6 +228,7 @@ class TimelineMessage:
     key: str
     send_start_ns: int
     recv_end_ns: int
+    pieces: int = 1  # as of a segment
 
 
 @dataclass(frozen=True)
@@ -239,3 +242,4 @@ class Timeline:
     critical: tuple[Segment, ...]  # the critical path of the worker that is explained, relative times
     step_bounds_ns: tuple[tuple[int, int, int], ...]  # (worker, start, end)
     end_ns: int
+    joined_ns: int = 0  # what is shorter is drawn together with its neighbours; 0: each piece by itself

@@ -62,6 +62,11 @@ def duration(ns: int) -> str:
     return f"{number(ns / NS_PER_US, 1)} µs" if ns < NS_PER_MS else ms_unit(ns)
 
 
+def joined(below_ns: int) -> str:
+    """What is said of a timeline that is too full to show each of its pieces."""
+    return f"What took less than {duration(below_ns)} is drawn together with its neighbours."
+
+
 def percent(share: float | None) -> str:
     """A share (0.123) as a percentage (12.3 %)."""
     return NOT_MEASURED if share is None else f"{number(share * 100, 1)} %"

@@ -65,6 +65,9 @@ class Backend(ABC):
     environment: str | None = None
     """The environment (`launch.environments`) that role processes run in; None: the tool's own."""
 
+    framework: str | None = None
+    """The package that role processes import where they run in the tool's own environment; None: they need none."""
+
     def check(self, cell: Cell) -> None:  # noqa: B027  (most backends can train every cell)
         """Raises `ConfigError` for a cell that this backend cannot train."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -71,6 +72,7 @@ def backend(name: str) -> Backend:
     return cast(Backend, _load(BACKENDS[name])())
 
 
+@cache
 def _load(place: str) -> Callable[..., Any]:
     module, _, name = place.partition(":")
     return cast(Callable[..., Any], getattr(importlib.import_module(module), name))

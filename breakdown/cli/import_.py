@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -37,6 +35,7 @@ def command(
     """
     from rich.console import Console
 
+    from breakdown.cli.bar import bar
     from breakdown.cli.run import explain
     from breakdown.errors import UsageError
     from breakdown.runner.imports import import_profile, role
@@ -50,19 +49,6 @@ def command(
         named[Path(file)] = role(name)
     folder = output or Path("results") / time.strftime("import-%Y%m%d-%H%M%S")
     with held(folder):
-        with _progress() as watch:
+        with bar("import") as watch:
             imported = import_profile(paths, folder, warmup_steps, batch_size, named, watch)
         explain(imported.output, Console())
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Shows on a terminal how far a long import is, and leaves nothing behind."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("import")
-        yield lambda what, done, total: bar.update(task, description=f"import: {what}", completed=done, total=total)

@@ -8,22 +8,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from breakdown.analysis.summary import frame
-from breakdown.cli.results import Result, timelines
+from breakdown.cli.results import Result, Watch, timelines, unwatched
 from breakdown.store.files import replacing
 
 _BACKEND = "MPLBACKEND"
 
 
-def write(result: Result) -> tuple[Path, ...]:
+def write(result: Result, watch: Watch = unwatched) -> tuple[Path, ...]:
     """Writes summary.parquet, report.html and plots/ into the result's folder. Raises `TraceError` when one cannot be."""
     with _without_windows():
         from breakdown.report import html, plots
 
     summary, page, figures = result.root / "summary.parquet", result.root / "report.html", result.root / "plots"
-    drawn = timelines(result)
+    drawn = timelines(result, watch)
     with replacing(summary) as new, new.open("wb") as file:
         frame(result.finding).to_parquet(file, index=False)
-    svgs = plots.write_all(result.finding, drawn, figures)
+    svgs = plots.write_all(result.finding, drawn, figures, watch)
+    watch("page", len(svgs), len(svgs))
     html.write(result.finding, drawn, svgs, page)
     return summary, page, figures
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 
 import click
@@ -38,7 +39,7 @@ def command(
     from breakdown.config.override import parse_all
     from breakdown.launch.plan import describe
     from breakdown.runner.output import check_output
-    from breakdown.runner.plan import check, check_machine, prepare
+    from breakdown.runner.plan import check, check_machine, free_ports, prepare
     from breakdown.store import lock
     from breakdown.store.folder import ExperimentFolder
 
@@ -48,11 +49,12 @@ def command(
     lock.check(folder.path)
     check_machine(found.cells, folder.path)
     available = sorted(os.sched_getaffinity(0))
+    ports = cache(free_ports)  # one cell runs after another, so they may all have the same
+    rate_hz = sample_rate if sample else None
     count = len(found.cells)
     click.echo(f"{found.name}: {count} cell{'s' if count > 1 else ''}, {found.repetitions} repetitions each, round by round")
     for cell, label in zip(found.cells, labels(found.cells), strict=True):
         name = cell_id(cell)
-        click.echo(f"\n{label}")
-        rate_hz = sample_rate if sample else None
-        click.echo(describe(prepare(cell, name, 0, folder.cell(name), available, rate_hz).plan))
+        prepared = prepare(cell, name, 0, folder.cell(name), available, rate_hz, ports)
+        click.echo(f"\n{label}\n{describe(prepared.plan)}")
     check_output(found, folder.path, existing)

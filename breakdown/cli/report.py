@@ -17,11 +17,14 @@ def command(result: Path) -> None:
     Writes report.html (one file, works offline), plots/ (SVG and PNG) and summary.parquet into RESULT, the folder of an
     experiment (results/quickstart) or of one of its cells.
     """
+    from breakdown.cli.bar import bar
     from breakdown.cli.outputs import write
     from breakdown.cli.results import read
     from breakdown.store.lock import held, root_of
 
-    found = read(result)
-    with held(root_of(result)):
-        for path in write(found):
-            click.echo(f"wrote {path}")
+    with bar("report") as watch:
+        found = read(result, watch)
+        with held(root_of(result)):
+            written = write(found, watch)
+    for path in written:
+        click.echo(f"wrote {path}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from breakdown.analysis import wording as fmt
 from breakdown.analysis.critical_path import measured_steps
 from breakdown.analysis.experiment import analyse
 from breakdown.analysis.findings import ExperimentFinding, Timeline
+from breakdown.analysis.overview import condensed
 from breakdown.analysis.timeline import window
 from breakdown.config.identity import has_no_server
 from breakdown.errors import BreakdownError, TraceError, UsageError
@@ -19,6 +20,11 @@ from breakdown.store.tables import Tables, load
 
 TIMELINE_STEPS = 3
 """How many steps a timeline shows: enough to see one step's pulls meet the next one's forward pass."""
+
+
+MOST_OF_PAGE, MOST_OF_TIMELINE, LEAST_OF_TIMELINE = 60_000, 20_000, 1_000
+"""How many boxes, arrows and parts of the critical path a page draws, and a timeline on it. Each is some 200 bytes, and a
+page of far more takes a browser seconds to open. The least is for experiments with very many cells."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +36,25 @@ class Result:
     finding: ExperimentFinding
 
 
-def read(path: Path) -> Result:
+Watch = Callable[[str, int, int], None]
+"""Is told what is done now, how much of it is done, and of how much."""
+
+
+def unwatched(what: str, done: int, total: int) -> None:
+    """For whoever shows no progress."""
+
+
+def read(path: Path, watch: Watch = unwatched) -> Result:
     """The tables that are there, in the order of the matrix, and what the analysis finds in them.
 
     What cannot be read is told by the finding: `left_out` names each cell of which nothing is shown, with the reason. Raises
     `UsageError` when the folder is no result, or nothing of it was measured; `TraceError` when nothing can be read.
     """
     saved = _saved(path)
-    cells = [_read(folder) for folder in saved.folders]
+    cells = []
+    for number, folder in enumerate(saved.folders):
+        watch(f"reading {folder.path.name}", number, len(saved.folders))
+        cells.append(_read(folder))
     tables = tuple(cell.tables for cell in cells if cell.tables is not None)
     failures = [text for cell in cells for text in cell.failures]
     left_out = [*saved.gone, *(cell.left_out for cell in cells if cell.left_out)]
@@ -49,6 +66,7 @@ def read(path: Path) -> Result:
         raise kind("\n".join((f"{path} holds no measured cell.", *failures, *left_out)))
     beside = [_read(folder) for folder in _single_nodes_beside(path)]
     left_out += [f"not compared with {cell.left_out}" for cell in beside if cell.left_out]
+    watch("explaining", len(cells), len(cells))
     finding = analyse(
         tables,
         saved.name,
@@ -71,15 +89,17 @@ def cell_tables(path: Path) -> Tables:
     return load(saved.folders[0].path)
 
 
-def timelines(result: Result) -> list[Timeline]:
+def timelines(result: Result, watch: Watch = unwatched) -> list[Timeline]:
     """For each cell of the finding a few steps of its first worker, right after the warm-up, in its first repetition."""
     shown = {cell.cell_id for cell in result.finding.cells}
+    most = min(MOST_OF_TIMELINE, max(MOST_OF_PAGE // max(len(shown), 1), LEAST_OF_TIMELINE))
     found = []
-    for tables in result.tables:
+    for number, tables in enumerate(result.tables):
         if tables.cell["cell_id"] in shown:
+            watch(f"timeline of {tables.cell['cell_id']}", number, len(result.tables))
             steps = measured_steps(tables)
             run, worker, first = (int(column[0]) for column in (steps.run, steps.worker, steps.step))
-            found.append(window(tables, run, worker, first, TIMELINE_STEPS))
+            found.append(condensed(window(tables, run, worker, first, TIMELINE_STEPS), most))
     return found
 
 

@@ -65,11 +65,15 @@ def command(
 
 def explain(output: Path, console: Console) -> None:
     """Prints the finding and writes the files."""
+    from breakdown.cli.bar import bar
     from breakdown.cli.outputs import write
     from breakdown.cli.results import read
     from breakdown.report.console import print_finding
 
-    result = read(output)
+    with bar("explain") as watch:
+        result = read(output, watch)
     print_finding(result.finding, console)
-    for path in write(result):
+    with bar("report") as watch:
+        written = write(result, watch)
+    for path in written:
         click.echo(f"wrote {path}")

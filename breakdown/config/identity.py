@@ -46,6 +46,7 @@ _LENGTH = frozenset({"seed", "steps", "warmup_steps"})
 
 _HASH_CHARACTERS = 8  # 32 bits: matrices have at most thousands of cells, and equal ids are refused when a file is read
 _MAX_ID_TEXT = 60
+_NO_FOLDERS_NAME = re.compile(r"[^A-Za-z0-9_.]+")
 
 
 def is_one_node(cell: Cell) -> bool:
@@ -65,7 +66,7 @@ def cell_id(cell: Cell) -> str:
     text = ""
     spoken = {name: value for name, value in told.items() if name not in _LENGTH}
     for part in (*_head(cell), *_details(cell, spoken)):
-        slug = re.sub(r"[^A-Za-z0-9_.]+", "", part)
+        slug = _NO_FOLDERS_NAME.sub("", part)
         if len(text) + 1 + len(slug) > _MAX_ID_TEXT:
             break
         text += slug + "-"
@@ -79,10 +80,11 @@ def label(cell: Cell) -> str:
 
 def labels(cells: Sequence[Cell]) -> list[str]:
     """The short names of cells that are shown together: what is the same in all of them is left out."""
-    varying = _varying([_meaningful(cell) for cell in cells])
+    told = [_meaningful(cell) for cell in cells]
+    varying = _varying(told)
     named = []
-    for cell in cells:
-        shown = {name: value for name, value in canonical(cell).items() if name in varying}
+    for cell, fields in zip(cells, told, strict=True):
+        shown = {name: fields[name] for name in fields if name in varying and fields[name] != _DEFAULTS[name]}
         named.append(" ".join((*_head(cell), *_details(cell, shown))))
     return named
 

@@ -68,6 +68,7 @@ RULES: Mapping[str, Rule] = {
 }
 
 FIELDS = tuple(field.name for field in fields(Cell))
+_DEFAULTS = vars(Cell())
 
 _KIND_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
@@ -88,8 +89,9 @@ def normal(field: str, value: Any) -> Any:
 
 def check(cell: Cell) -> None:
     """Raises `FieldError` (a `ConfigError`) for the first thing that is wrong with the cell."""
-    for field in FIELDS:
-        normal(field, getattr(cell, field))
+    for field, value in vars(cell).items():
+        if value is not _DEFAULTS[field]:
+            normal(field, value)
     for field, message in _conflicts(cell):
         raise FieldError(field, message)
 

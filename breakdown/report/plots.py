@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -39,14 +39,23 @@ def figures(finding: ExperimentFinding, timelines: Sequence[Timeline]) -> Iterat
         yield names.file_name(f"timeline-{number}", page.label), timeline(page)
 
 
-def write_all(finding: ExperimentFinding, timelines: Sequence[Timeline], plots_dir: Path) -> dict[str, str]:
+def write_all(
+    finding: ExperimentFinding,
+    timelines: Sequence[Timeline],
+    plots_dir: Path,
+    watch: Callable[[str, int, int], None] = lambda what, done, total: None,
+) -> dict[str, str]:
     """Writes each figure as `<name>.svg` and `<name>.png`; returns the SVG texts by name, for the page.
+
+    `watch` is told of each: what it is, how many are done, and of about how many.
 
     Raises `TraceError` when one cannot be written.
     """
     folder = Path(plots_dir)
     drawn: dict[str, str] = {}
-    for name, figure in figures(finding, timelines):
+    total = 2 + len(finding.waterfalls) + 2 * len(finding.cells) + len(timelines)
+    for number, (name, figure) in enumerate(figures(finding, timelines)):
+        watch(f"figure {name}", number, max(total, number))
         drawn[name] = svg(figure)
         for suffix, content in ((".svg", drawn[name].encode()), (".png", png(figure))):
             with replacing(folder / f"{name}{suffix}") as new:

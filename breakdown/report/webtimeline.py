@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from breakdown.analysis import wording as fmt
-from breakdown.analysis.findings import Segment, Timeline
+from breakdown.analysis.findings import Segment, Timeline, TimelineMessage
 from breakdown.model.stages import REQUEST_OPS, Op
 from breakdown.report import lanes as geometry
 
@@ -67,6 +67,7 @@ class WebTimeline:
     lanes: tuple[Label, ...]
     ticks: tuple[Label, ...]
     table: tuple[Mapping[str, str], ...]  # the first step's critical path, in words
+    note: str = ""  # where not each piece is drawn by itself
 
 
 def lay_out(found: Timeline) -> WebTimeline:
@@ -104,7 +105,7 @@ def lay_out(found: Timeline) -> WebTimeline:
                 m.recv_end_ns * scale,
                 ys[m.to_lane],
                 m.stage.label,
-                f"message · {m.stage.label} · {fmt.key_name(m.key)} · {fmt.duration(m.recv_end_ns - m.send_start_ns)}",
+                _words_of_message(m),
             )
             for m in found.messages
         ),
@@ -118,6 +119,7 @@ def lay_out(found: Timeline) -> WebTimeline:
         lanes=tuple(names),
         ticks=tuple(_ticks(found.end_ns / fmt.NS_PER_MS)),
         table=tuple(_rows(found)),
+        note=fmt.joined(found.joined_ns) if found.joined_ns else "",
     )
 
 
@@ -133,9 +135,14 @@ def _boxes(found: Timeline, ys: list[float], scale: float) -> list[Box]:
         kind = "request" if span.op in REQUEST_OPS else "asleep" if span.op == Op.BLOCK else "work"
         top, height = (ys[span.lane] + 6, 3.0) if kind == "request" else (ys[span.lane] - 9, 14.0)
         length = span.end_ns - span.start_ns
-        words = words_of(span.stage.label, span.op, span.key, span.step, length)
+        words = words_of(span.stage.label, _among(span.op, span.pieces), span.key, span.step, length)
         boxes.append(Box(span.start_ns * scale, top, length * scale, height, span.stage.label, kind, words))
     return boxes
+
+
+def _words_of_message(message: TimelineMessage) -> str:
+    took = fmt.duration(message.recv_end_ns - message.send_start_ns)
+    return f"{_among('message', message.pieces)} · {message.stage.label} · {fmt.key_name(message.key)} · {took}"
 
 
 def _segment_box(segment: Segment, scale: float) -> Box:
@@ -146,7 +153,12 @@ def _segment_box(segment: Segment, scale: float) -> Box:
 
 
 def _operation(segment: Segment) -> str:
-    return f"{segment.op} behind {segment.behind}" if segment.behind else segment.op
+    return _among(f"{segment.op} behind {segment.behind}" if segment.behind else segment.op, segment.pieces)
+
+
+def _among(op: str, pieces: int) -> str:
+    """An operation that was drawn together with its neighbours."""
+    return op if pieces == 1 else f"{fmt.integer(pieces)} pieces, the longest {op}"
 
 
 def _ticks(duration_ms: float) -> list[Label]:
@@ -182,4 +194,6 @@ def _description(found: Timeline, worker: int | None) -> str:
         f"Timeline of {found.label}: {fmt.integer(len(found.lanes))} threads, {fmt.integer(len(found.spans))} boxes, "
         f"{fmt.integer(len(found.messages))} messages in {fmt.ms_unit(found.end_ns)}."
     )
+    if found.joined_ns:
+        text = f"{text} {fmt.joined(found.joined_ns)}"
     return text if worker is None else f"{text} The critical path of worker {worker} is drawn through it."

@@ -12,7 +12,6 @@ from breakdown.config.identity import cell_id
 from breakdown.errors import RunError, TraceError, UsageError, reason, remedy
 from breakdown.store.folder import CellFolder, ExperimentFolder, listed
 from breakdown.store.lock import is_empty
-from breakdown.store.sound import must_know_all
 
 
 class Existing(enum.Enum):
@@ -65,6 +64,8 @@ def open_output(experiment: Experiment, output: Path, existing: Existing) -> dic
 
 
 def _check_cells(folder: ExperimentFolder, wanted: Set[str]) -> None:
+    from breakdown.store.sound import must_know_all  # brings pandas along, which a plan of new results does not need
+
     _, gone = listed(folder)
     if gone:  # a repetition would take the number, and the rows, of one that is there
         raise TraceError("\n".join(("cannot go on with these results:", *gone)))

@@ -8,7 +8,7 @@ import secrets
 import shlex
 import socket
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,9 +78,16 @@ def check_machine(cells: Iterable[Cell], output: Path) -> None:
 
 
 def prepare(
-    cell: Cell, cell_id: str, run: int, folder: CellFolder, available: Sequence[int], sample_rate_hz: int | None = None
+    cell: Cell,
+    cell_id: str,
+    run: int,
+    folder: CellFolder,
+    available: Sequence[int],
+    sample_rate_hz: int | None = None,
+    ports: Callable[[int, int], Sequence[int]] | None = None,
 ) -> Prepared:
     """Plans repetition `run`. `available`: the cores of the machine. `sample_rate_hz`: how often py-spy looks; None: not.
+    `ports` picks them; None: `free_ports`.
 
     Raises `RunError` when the cell's port is taken, `EnvironmentMissingError` when the backend's environment is not there.
     """
@@ -89,8 +96,8 @@ def prepare(
     placement = place(implementation.nodes(cell), cell, available)
     nodes = [one.node for one in placement.places]
     needs_rendezvous = any(node.role is Role.SCHEDULER for node in nodes)
-    scheduler_port, *free = _ports(cell.port, len(nodes)) if len(nodes) > 1 else [0, 0]
-    ports = dict(zip(nodes, free, strict=True))
+    scheduler_port, *free = (ports or free_ports)(cell.port, len(nodes)) if len(nodes) > 1 else (0, 0)
+    port_of = dict(zip(nodes, free, strict=True))
     rendezvous = f"{cell.transport}://{HOST}:{scheduler_port}" if needs_rendezvous else ""
     shared = {
         "cell": vars(cell),
@@ -104,13 +111,14 @@ def prepare(
     processes = []
     specs: dict[Path, Mapping[str, Any]] = {}
     for one in placement.places:
-        path = traces / f"{one.node}.json"
+        name = str(one.node)
+        path = traces / f"{name}.json"
         specs[path] = {
             **shared,
             "role": one.node.role.label,
             "rank": one.node.rank,
             "threads": one.threads,
-            "trace": str(folder.raw_file(run, one.node)),
+            "trace": f"{traces}/{name}.trace",
         }
         start = Start(
             cell=cell,
@@ -120,15 +128,14 @@ def prepare(
             traces=traces,
             host=HOST,
             scheduler_port=scheduler_port if needs_rendezvous else 0,
-            port=ports[one.node],
+            port=port_of[one.node],
             threads=one.threads,
             home=home,
-            ports=ports if len(nodes) > 1 else {},
+            ports=port_of if len(nodes) > 1 else {},
         )
         command = implementation.command(start)
         env = {**_environment(one), **command.env, **({sampling.VARIABLE: "1"} if sampled else {})}
-        log = logs / f"{one.node}.log"
-        processes.append(ProcessPlan(one.node, command.argv, env, one.cores, log, command.serves))
+        processes.append(ProcessPlan(one.node, command.argv, env, one.cores, logs / f"{name}.log", command.serves))
     notes = (*placement.notes, *_sampling_notes(cell, sample_rate_hz))
     plan = RunPlan(cell_id, run, tuple(processes), cell.timeout_s, notes)
     return Prepared(plan, specs, sample_rate_hz if sampled else None)
@@ -161,7 +168,7 @@ def _environment(one: Place) -> dict[str, str]:
     return {**threads, "PYTHONFAULTHANDLER": "1"}  # a crash in native code leaves its stack in the log
 
 
-def _ports(wanted: int, others: int) -> list[int]:
+def free_ports(wanted: int, others: int) -> list[int]:
     """The wanted port (0: a free one), and `others` further free ones, ascending. Raises `RunError` when it is taken."""
     with ExitStack() as held:
         first, *rest = (_bound(port, held) for port in (wanted, *[0] * others))

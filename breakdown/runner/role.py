@@ -37,8 +37,9 @@ def _run(spec: dict[str, Any], trace: Trace) -> None:
     implementation = backend(cell.backend)
     if not isinstance(implementation, ToolBackend):
         raise RunError(f"backend '{cell.backend}' runs its roles in an environment of its own, not in this process.")
-    torch = sys.modules.get("torch")
-    if torch is not None:  # OMP_NUM_THREADS says the same to what is loaded later
+    if implementation.framework == "torch":
+        import torch
+
         torch.set_num_threads(spec["threads"])
     implementation.run_role(RoleContext(cell, spec["run"], node, spec["rendezvous"], spec["token"], recorder))
 

@@ -68,10 +68,10 @@ class CellFolder:
         return self.path / "notes.json"
 
     def log_dir(self, run: int) -> Path:
-        return self.path / "log" / f"run-{run}"
+        return self.path.joinpath("log", f"run-{run}")
 
     def raw_dir(self, run: int) -> Path:
-        return self.path / "raw" / f"run-{run}"
+        return self.path.joinpath("raw", f"run-{run}")
 
     def sample_dir(self, run: int) -> Path:
         return self.path / SAMPLES / f"run-{run}"

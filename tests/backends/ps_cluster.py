@@ -17,7 +17,8 @@ from torch import Tensor
 
 from breakdown.backends.api import RoleContext
 from breakdown.backends.loop import train
-from breakdown.backends.torch_ps import PsSynchronizer, TorchPsBackend
+from breakdown.backends.ps_roles import PsSynchronizer
+from breakdown.backends.torch_ps import TorchPsBackend
 from breakdown.config.cell import Cell
 from breakdown.model.identity import Node, Role
 from breakdown.record.api import Recorder

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from breakdown.backends.api import RoleContext
+from breakdown.backends.local_update import OPTIMIZERS, LocalUpdate
 from breakdown.backends.loop import train
 from breakdown.backends.registry import BACKENDS, backend
-from breakdown.backends.single import OPTIMIZERS, LocalUpdate
 from breakdown.config import cell as config
 from breakdown.config.cell import Cell
 from breakdown.errors import ConfigError

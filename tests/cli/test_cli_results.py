@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
+from breakdown.analysis.overview import pieces
+from breakdown.cli import results
 from breakdown.cli.main import cli
 
 pytestmark = pytest.mark.e2e
@@ -154,3 +157,24 @@ def test_without_a_record_there_is_nothing_to_explain(measured: tuple[Path, Resu
     explained = call("explain", tmp_path / "bare")
     assert explained.exit_code == 2
     assert "holds no measured cell" in explained.stderr
+
+
+def test_a_report_shows_on_a_terminal_how_far_it_is_and_keeps_standard_output_clean(measured: tuple[Path, Result]) -> None:
+    folder, _ = measured
+    command = [sys.executable, "-m", "breakdown.cli", "report", str(folder)]
+    env = {**os.environ, "FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "200"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=True)
+    assert "report: page" in done.stderr
+    assert all(line.startswith("wrote ") for line in done.stdout.splitlines())
+    quiet = {name: value for name, value in os.environ.items() if name not in ("FORCE_COLOR", "TTY_COMPATIBLE")}
+    done = subprocess.run(command, env=quiet, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr == ""
+
+
+def test_a_page_draws_no_more_pieces_than_it_may(measured: tuple[Path, Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, _ = measured
+    found = results.read(folder)
+    full = [pieces(timeline) for timeline in results.timelines(found)]
+    monkeypatch.setattr(results, "MOST_OF_PAGE", 2 * min(full) - 2)
+    monkeypatch.setattr(results, "LEAST_OF_TIMELINE", 1)
+    assert max(pieces(timeline) for timeline in results.timelines(found)) < min(full)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import drawn
 import pytest
@@ -14,6 +16,7 @@ from simulated import simulate, timeline
 
 from breakdown.analysis import wording as fmt
 from breakdown.analysis.findings import Cost, ExperimentFinding, Timeline
+from breakdown.analysis.overview import condensed, pieces
 from breakdown.model.stages import STAGES, Stage
 from breakdown.report import html, webtimeline
 
@@ -292,3 +295,28 @@ def test_boxes_lie_in_proportion(pages: list[Timeline]) -> None:
 
 def test_the_same_finding_gives_the_same_page(text: str, pages: list[Timeline]) -> None:
     assert drawn.page(sample.experiment(), pages) == text
+
+
+def test_a_timeline_of_very_many_pieces_makes_a_page_of_bounded_size_that_says_so(pages: list[Timeline]) -> None:
+    times = 40
+    found = pages[1]
+
+    def later(timed: Sequence[Any], *ends: str) -> tuple[Any, ...]:
+        return tuple(
+            replace(one, **{end: getattr(one, end) + turn * found.end_ns for end in ends})
+            for turn in range(times)
+            for one in timed
+        )
+
+    full = replace(
+        found,
+        spans=later(found.spans, "start_ns", "end_ns"),
+        messages=later(found.messages, "send_start_ns", "recv_end_ns"),
+        critical=later(found.critical, "start_ns", "end_ns"),
+        end_ns=times * found.end_ns,
+    )
+    plain, less = (drawn.page(sample.bare(), [page]) for page in (found, condensed(full, pieces(found))))
+    assert len(less) < 1.5 * len(plain)
+    assert "is drawn together with its neighbours" in read(less).text("timeline")
+    assert " pieces, the longest " in less
+    assert "is drawn together with its neighbours" not in plain

@@ -100,7 +100,7 @@ def test_workloads_are_checked_before_anything_starts() -> None:
 
 
 def test_a_framework_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "needs_a_framework.py").write_text("import no_such_framework.parts\n")
+    (tmp_path / "needs_a_framework.py").write_text("class Other:\n    framework = 'no_such_framework'\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setitem(registry.BACKENDS, "other", "needs_a_framework:Other")
     with pytest.raises(

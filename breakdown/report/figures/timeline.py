@@ -71,7 +71,8 @@ def timeline(found: Timeline) -> Figure:
         _messages(axes, found, rows)
         _critical(axes, found, rows)
         _names(axes, rows, nodes)
-        axes.set_xlabel("ms since the start of this page")
+        note = f". {fmt.joined(found.joined_ns)}" if found.joined_ns else ""
+        axes.set_xlabel(f"ms since the start of this page{note}")
         axes.xaxis.grid(True)
     return figure
 
