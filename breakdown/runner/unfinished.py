@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 _TEXT = "the tool ended before this repetition did"
-NOT_ENDED = f"{_TEXT}. `breakdown collect` brings in what was recorded until then"
+NOT_ENDED = f"{_TEXT}, or still runs. Once it has ended, `breakdown collect` brings in what was recorded until then"
 
 
 def is_unfinished(entry: dict[str, Any]) -> bool:
