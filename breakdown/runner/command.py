@@ -11,7 +11,7 @@ from breakdown.backends.registry import tracer
 from breakdown.model.schema import FORMAT_VERSION
 from breakdown.runner import machine
 from breakdown.runner.unfinished import NOT_ENDED
-from breakdown.store.collect import collect
+from breakdown.store.collect import CollectReport, collect
 from breakdown.store.folder import CellFolder
 from breakdown.store.tables import Tables, load
 
@@ -51,7 +51,9 @@ def begun(
     return entry
 
 
-def save(cell: CellFolder, entry: dict[str, Any], after: Callable[[Tables], None] = lambda tables: None) -> Tables:
+def save(
+    cell: CellFolder, entry: dict[str, Any], after: Callable[[Tables, CollectReport], None] = lambda tables, report: None
+) -> Tables:
     """Collects the traces of a command that has ended, and makes its cell.json true. `after`: what else goes into `entry`.
 
     Raises `TraceError` when nothing can be collected or saved; then the traces stay.
@@ -63,14 +65,19 @@ def save(cell: CellFolder, entry: dict[str, Any], after: Callable[[Tables], None
     entry["recorder_cost_ns_per_span"] = dict(report.recorder_cost_ns_per_span)
     cell.write({**about, "runs": [entry]})
     tables = load(cell.path)
-    after(tables)
+    after(tables, report)
     cell.write({**about, "runs": [entry], **_told_by(about["config"], tables)})
     return tables
 
 
-def no_step(framework: str, cell: CellFolder, missing: Sequence[str]) -> str:
-    """The message for a result without a step. `missing`: what is known of records that are not there."""
+def no_step(framework: str, cell: CellFolder, missing: Sequence[str], left_out: Sequence[str]) -> str:
+    """The message for a result without a step.
+
+    `missing`: what is known of records that are not there; `left_out`: why steps that were found are not among them.
+    """
     where = f"What was recorded is in {cell.path}."
+    if left_out:
+        return f"no step is left: {'; '.join((*left_out, *missing))}. {where}"
     if missing:
         return f"no step is in what was recorded, which is not all: {'; '.join(missing)}. {where}"
     return f"no step was found: {tracer(framework).steps}. {_REMEDY} {where}"

@@ -26,6 +26,7 @@ from breakdown.runner import disk, endings, second_sight
 from breakdown.runner.command import CELL, begun, no_step, save
 from breakdown.runner.follow import Eyes, Followed, follow, inheritors
 from breakdown.runner.plan import home_of
+from breakdown.store.collect import CollectReport
 from breakdown.store.folder import CellFolder, ExperimentFolder
 from breakdown.store.lock import is_empty
 from breakdown.store.tables import Tables
@@ -115,8 +116,10 @@ def _saved(cell: CellFolder, entry: dict[str, Any], ended: Followed, problem: st
     serving.forget(raw)
     found: list[endings.RoleEnding] = []
     missing: list[str] = []  # whose trace is not whole, in the words of who read it
+    left_out: list[str] = []  # why steps are not in the tables that were found
 
-    def tell(tables: Tables) -> None:
+    def tell(tables: Tables, report: CollectReport) -> None:
+        left_out.extend(report.steps_left_out)
         missing.extend(text for text in entry["warnings"] if f"{raw}/" in text)
         found.extend(endings.endings(ended.processes, ended.ended_here, recorded, tables, entry["run"]))
         entry["processes"] = endings.saved(found)
@@ -137,7 +140,7 @@ def _saved(cell: CellFolder, entry: dict[str, Any], ended: Followed, problem: st
         told = (f"\n  {text}." for text in endings.sentences(found))
         problem = "".join((f"{problem}. What was recorded until then is in {output}.", *told))
     if not len(tables.steps):
-        problem = "\n".join((*([problem] if problem else []), no_step(framework, cell, missing)))
+        problem = "\n".join((*([problem] if problem else []), no_step(framework, cell, missing, left_out)))
     return Traced(output, len(tables.steps), int((~tables.steps["warm_up"]).sum()), problem, exit_code)
 
 

@@ -65,7 +65,8 @@ def _worker(kinds: ByKind, vocabulary: Vocabulary) -> tuple[ByKind, list[str]]:
     if not work.operations.any():
         text = (
             f"{steps.count} steps were handed over to the engine, but what it did was not recorded, so nobody knows how "
-            "long they took: they are left out. The warnings of the native recorder say why"
+            "long they took: they are left out. The warnings of the native recorder say why; where there are none, "
+            "LD_PRELOAD did not reach the process"
         )
         return {**kinds, Kind.STEP: steps.taken(slice(0))}, [text]
     if not _runs_ahead(steps.columns["end_ns"], work):

@@ -43,10 +43,14 @@ WARNING_NOTE = "warning"
 
 @dataclass(frozen=True)
 class CollectReport:
-    """What the runner keeps of a collection in cell.json. Costs are ns a span, by node ("worker-0")."""
+    """What the runner keeps of a collection in cell.json. Costs are ns a span, by node ("worker-0").
+
+    `steps_left_out`: those of the warnings that say why steps which were found are not in the tables.
+    """
 
     warnings: tuple[str, ...]
     recorder_cost_ns_per_span: dict[str, float]
+    steps_left_out: tuple[str, ...] = ()
 
 
 def collect(folder: CellFolder, run: int) -> CollectReport:
@@ -99,7 +103,7 @@ def collect(folder: CellFolder, run: int) -> CollectReport:
         folder.raw_dir(run).rmdir()
         folder.raw_dir(run).parent.rmdir()
     costs = {str(node): _cost_ns_per_span(own) for node, own in traces.items()}
-    return CollectReport((*warnings, *ahead_warnings, *message_warnings, *clock_warnings), costs)
+    return CollectReport((*warnings, *ahead_warnings, *message_warnings, *clock_warnings), costs, tuple(ahead_warnings))
 
 
 _ROW_KINDS = (Kind.SPAN, Kind.SENT, Kind.RECEIVED, Kind.STEP)

@@ -134,6 +134,11 @@ optimizer.apply_gradients(zip(tape.gradient(loss, [weight]), [weight]))
 model = tf.keras.Sequential([tf.keras.layers.Dense(1, kernel_initializer="ones")])
 model.compile(optimizer="sgd", loss="mse")
 found += model.fit(tf.ones((8, 3)), tf.ones((8, 1)), batch_size=4, epochs=2, verbose=0).history["loss"]
+import tf_keras
+for kind in (tf_keras.optimizers.SGD, tf_keras.optimizers.legacy.SGD):
+    model = tf_keras.Sequential([tf_keras.layers.Dense(1, kernel_initializer="ones")])
+    model.compile(optimizer=kind(learning_rate=0.1), loss="mse")
+    found += model.fit(tf.ones((8, 3)), tf.ones((8, 1)), batch_size=4, epochs=2, verbose=0).history["loss"]
 with tf.Graph().as_default():
     x = tf.compat.v1.placeholder(tf.float32, (None, 3))
     value = tf.compat.v1.get_variable("value", (3, 1), initializer=tf.compat.v1.ones_initializer())

@@ -38,6 +38,11 @@ def test_workers_in_step_collect_their_gradients() -> None:
 class Tensor:
     shape: Any
     op: Any = None
+    users: tuple[Operation, ...] = ()
+
+    def consumers(self) -> tuple[Operation, ...]:
+        """The operations that it is an input of."""
+        return self.users
 
     def deref(self) -> Tensor:
         """As a reference to itself."""
@@ -83,6 +88,21 @@ def test_a_batch_in_a_graph_is_what_an_iterator_or_a_queue_brings() -> None:
     assert samples.of_operations([token, batch], 64) == 16
     assert samples.of_operations([token, open_], 64) == 64
     assert samples.of_operations([token], 64) == 0
+
+
+def test_a_staging_area_brings_a_batch_too() -> None:
+    assert samples.of_operations([Operation("Unstage", [Tensor((8, 3))])], 64) == 8
+
+
+@pytest.mark.parametrize(
+    ("users", "expected"),
+    [((), True), (("AssignAdd",), True), (("MatMul",), False), (("Stage",), False)],
+    ids=["dropped", "counted", "computed", "staged"],
+)
+def test_what_is_taken_from_a_queue_is_a_token_where_nothing_is_made_of_it(users: tuple[str, ...], expected: bool) -> None:
+    passed_on = Operation("Identity", [Tensor((), users=tuple(map(Operation, users)))])
+    taken = Operation("QueueDequeueV2", [Tensor((), users=(passed_on,))])
+    assert training.takes_tokens([taken, Operation("MatMul")]) is expected
 
 
 def test_the_first_tensor_that_a_function_is_given_is_its_batch() -> None:

@@ -326,8 +326,11 @@ batch = tf.train.batch([sample], 32, capacity=64)
 w = tf.get_variable("w", [64, 10])
 loss = tf.reduce_sum(tf.matmul(batch, w) ** 2)
 train_op = tf.train.GradientDescentOptimizer(1e-4).minimize(loss, tf.train.get_or_create_global_step())
-server = tf.train.Server(tf.train.ClusterSpec({"worker": [sys.argv[1]]}), job_name="worker", task_index=0)
-with tf.train.MonitoredTrainingSession(master=server.target) as session:
+target = ""
+if sys.argv[1:]:
+    server = tf.train.Server(tf.train.ClusterSpec({"worker": [sys.argv[1]]}), job_name="worker", task_index=0)
+    target = server.target
+with tf.train.MonitoredTrainingSession(master=target) as session:
     for _ in range(20):
         session.run(train_op)
 """
@@ -543,8 +546,9 @@ def test_every_fifth_step_is_traced_and_the_others_count_for_the_speed(
     assert check(job.tables) == []
 
 
-def test_waiting_for_an_input_queue_is_input(tmp_path: Path) -> None:
-    job = run(tmp_path, QUEUE, "bash", "-c", "$PY train.py 127.0.0.1:$P1")
+@pytest.mark.parametrize("where", ["127.0.0.1:$P1", ""], ids=["a server", "a local session"])
+def test_waiting_for_an_input_queue_is_input(tmp_path: Path, where: str) -> None:
+    job = run(tmp_path, QUEUE, "bash", "-c", f"$PY train.py {where}")
     assert job.code == 0, job.err
     assert job.tables.steps["samples"].tolist() == [BATCH] * STEPS
     stages = account(job.tables).finding.stages

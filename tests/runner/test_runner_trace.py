@@ -279,12 +279,17 @@ def test_fewer_steps_than_the_warm_up_are_told_and_kept(tmp_path: Path, python: 
         (["./no-program"], 2, "cannot start ./no-program: Exec format error"),
         ([sys.executable, "-c", "pass"], 1, "nothing was recorded: no process of the command trained with mxnet"),
         (["{python}", "-c", "import mxnet"], 1, "no step was found: no worker called Trainer.step"),
+        (
+            ["env", "-u", "LD_PRELOAD", "{python}", "script.py", "local"],
+            1,
+            "no step is left: worker-0: 12 steps were handed over",
+        ),
     ],
 )
 def test_what_cannot_be_recorded_is_said(tmp_path: Path, python: str, command: list[str], code: int, message: str) -> None:
     (tmp_path / "no-program").write_text("neither binary nor script")
     (tmp_path / "no-program").chmod(0o700)
-    process = traced(tmp_path, python, "", *(word.format(python=python) for word in command))
+    process = traced(tmp_path, python, GLUON, *(word.format(python=python) for word in command))
     ended, _, err = finished(process, tmp_path)
     assert ended == code
     assert message in err

@@ -18,6 +18,7 @@ from profile_messages import (
     Event,
     local_step,
     node,
+    recv,
     run_metadata,
     timeline_of,
     xspace,
@@ -384,6 +385,32 @@ def test_what_is_taken_from_a_queue_is_a_batch_where_something_is_computed_of_it
     ])  # fmt: skip
     found = exposed_us(imported(tmp_path, write(tmp_path / "step", metadata.SerializeToString())))
     assert sum(us for (of, op, _), us in found.items() if of == stage and op in ("load", taken)) == 200
+
+
+@pytest.mark.parametrize(("kind", "stage"), [("MatMul", "input"), ("AssignAdd", "wait")])
+def test_what_a_server_takes_from_a_queue_is_a_batch_where_a_worker_computes_of_it(
+    tmp_path: Path, kind: str, stage: str
+) -> None:
+    metadata, taken = run_metadata(), "QueueDequeueManyV2"
+    own, server = metadata.step_stats.dev_stats
+    end_us = MS // US  # of the step until then
+    server.node_stats.append(node("taken", taken, "queue", end_us, end_us + 200))
+    own.node_stats.extend([
+        recv("taken", server.device, own.device, end_us + 220, end_us + 300, 4096),
+        node("used", kind, "taken_S5", end_us + 300, end_us + 400),
+    ])  # fmt: skip
+    found = exposed_us(imported(tmp_path, write(tmp_path / "step", metadata.SerializeToString())))
+    assert found[stage, "load" if stage == "input" else taken, "server-0"] == 200
+
+
+@pytest.mark.parametrize("kind", ["Unstage", "ReaderReadUpToV2", "OrderedMapUnstage", "IteratorGetNext"])
+def test_what_brings_a_batch_is_input_whatever_it_was_prepared_in(tmp_path: Path, kind: str) -> None:
+    metadata, end_us = run_metadata(), MS // US
+    metadata.step_stats.dev_stats[0].node_stats.extend([
+        node("taken", kind, "area", end_us, end_us + 200), node("used", "MatMul", "taken", end_us + 200, end_us + 300)
+    ])  # fmt: skip
+    found = exposed_us(imported(tmp_path, write(tmp_path / "step", metadata.SerializeToString())))
+    assert found["input", "load", "worker-0"] == 200
 
 
 def timeline_events(*devices: str) -> list[dict[str, Any]]:

@@ -252,3 +252,54 @@ def test_waiting_for_a_batch_from_a_queue_is_input_and_for_a_token_is_not() -> N
         ("batch", 1100, 1110), ("batch", 1110, 1400), ("read", 1120, 1390), ("put", 1392, 1410),
     }  # fmt: skip
     assert only(spans, op="hold", key="token").stage is Stage.WAIT
+
+
+@pytest.mark.parametrize(("used_by", "stage"), [("MatMul", Stage.INPUT), ("AssignAdd", Stage.AGGREGATE)])
+def test_what_a_server_takes_from_a_queue_is_a_batch_where_a_worker_computes_of_it(used_by: str, stage: Stage) -> None:
+    edge, filling = "edge_1_taken", 4712
+    server = Graph([
+        ["queue", "FIFOQueueV2", [], ""], ["taken", "QueueDequeueManyV2", ["queue"], ""], ["sent", "_Send", ["taken"], edge]
+    ])  # fmt: skip
+    worker = Graph([["got", "_Recv", [], edge], ["x", "Identity", ["got"], ""], ["used", used_by, ["x"], ""]])
+    activities = (
+        did("other", "RunGraph", 1050, 1060, NUMBER),
+        did("start", "taken:QueueDequeueManyV2", 1100, 1110, NUMBER),
+        did("kernel", "put:QueueEnqueueV2", 1380, 1410, filling),
+        did("done", "taken:QueueDequeueManyV2", 1400, 1405, NUMBER),
+        did("kernel", "sent:_Send", 1420, 1430, NUMBER),
+    )
+    asks = (
+        did("run", "1", 1060, 1980, NUMBER, thread="master", cause=STEP, size=1040),
+        did("run", "2", 1061, 1500, filling, thread="master2", cause=NO_STEP, size=1050),
+        did("kernel", "used:" + used_by, 1500, 1600, NUMBER),
+    )
+    processes = [Process(SERVER, activities, (), (server, RUNNERS_GRAPH), {}), Process(WORKER, asks, (), (worker,), {})]
+    spans, _ = converted(processes)
+    taking = [span for span in spans if span.key == "taken" and span.op not in ("queue", "hold")]
+    assert {span.stage for span in taking} == {stage}
+    waited = [span for span in taking if (span.start_ns, span.end_ns) == (1110, 1400)]
+    assert bool(waited) == (stage is Stage.INPUT)
+    assert only(spans, key="put", op="load").stage is Stage.INPUT  # by the chief's queue runner, which trains nothing
+
+
+@pytest.mark.parametrize("kind", ["QueueDequeueManyV2", "IteratorGetNext", "ReaderReadV2", "MapUnstage"])
+@pytest.mark.parametrize("call", ["DirectSession::RunInternal", "KernelAndDeviceFunc::Run"])
+def test_a_process_that_trains_by_itself_waits_for_a_batch_while_it_does_nothing_else(kind: str, call: str) -> None:
+    """The main thread's call lasts from 1000 to 2000; another thread's run takes from a queue all the time."""
+    graph = Graph([["batch", kind, [], ""], ["early", "MatMul", [], ""], ["y", "MatMul", ["batch"], ""]])
+    other = 99
+    activities = (
+        did("drive", "", 900, 900, STEP, thread="main"),
+        did("other", call, 1000, 2000, NUMBER if "Session" in call else 0, thread="main"),
+        did("start", "batch:" + kind, 1100, 1110, NUMBER),
+        did("kernel", "early:MatMul", 1200, 1300, NUMBER, thread="tf_Compute2"),
+        did("done", "batch:" + kind, 1700, 1705, NUMBER),
+        did("kernel", "y:MatMul", 1710, 1900, NUMBER),
+        did("start", "batch:" + kind, 950, 960, other),
+        did("done", "batch:" + kind, 1990, 1995, other),
+        did("drive", "", 2010, 2010, STEP + 1, thread="main"),
+    )
+    spans, _ = converted([Process(WORKER, activities, (), (graph,), {})])
+    mine = [span for span in spans if span.thread == "main"]
+    assert [(one.stage, one.op, one.key, one.step) for one in mine] == [(Stage.INPUT, "load", "batch", STEP)] * 2
+    assert [(one.start_ns, one.end_ns) for one in mine] == [(1100, 1200), (1300, 1700)]

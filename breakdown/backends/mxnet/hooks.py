@@ -167,13 +167,14 @@ class _Observers:
             self._watcher.has_samples(data[0].shape[0])
 
     def _trainer_steps(self, call: Call) -> Observation:
-        yield
         if not self._watcher.watches:
             return
+        batch_size = call["batch_size"]  # now: behind the call it would take time that no span explains
+        yield
         if not self._names:
             self._names = {str(number): parameter.name for number, parameter in enumerate(call.owner._params)}
             self._watcher.note("parameter_names", self._names)
-        self._watcher.ends_step(Finder.TRAINER, call["batch_size"], who=id(call.owner))
+        self._watcher.ends_step(Finder.TRAINER, batch_size, who=id(call.owner))
 
     def _module_steps(self, call: Call) -> Observation:
         yield

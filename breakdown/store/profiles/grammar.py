@@ -29,7 +29,7 @@ from breakdown.store.profiles.names import key_of, names_of_tensors, owners
 from breakdown.store.profiles.pairs import Pair, pairs
 from breakdown.store.profiles.profile import Operation, Part, Profile, Step, Watch, lost, received_name
 from breakdown.store.profiles.rows import Rows, What
-from breakdown.store.tensorflow.graphs import FETCH, RECEIVE, SEND
+from breakdown.store.tensorflow.graphs import FETCH, RECEIVE, SEND, TAKES
 from breakdown.store.tensorflow.messages import DISPATCH
 from breakdown.store.tensorflow.run import ASK
 from breakdown.store.tensorflow.work import SENDING
@@ -211,10 +211,19 @@ class _Writing:
     def _meaning(self, part: Part, one: Operation) -> What:
         at_server = part.node.role is Role.SERVER
         stage, op = _stage_and_op(at_server, one.kind, one.name)
-        if _DEQUEUE in one.kind and not at_server and not _is_token(part, one):
+        if _DEQUEUE in one.kind and (self._is_batch_of_others(part, one) if at_server else not _is_token(part, one)):
             stage, op = Stage.INPUT, Op.LOAD
         key = key_of(one, self._names, self._owners[part.node])
         return What(stage, op, key, self._number, self._ids[id(one)])
+
+    def _is_batch_of_others(self, part: Part, one: Operation) -> bool:
+        """Whether something is computed of what a server takes from a queue, there or where it is sent to."""
+        users = [other for other in part.operations if one.name in (other.needs or ())]
+        sent = {received_name(one.name), *(received_name(other.tensor) for other in users if other.sends)}
+        for other in (every for own in self._step.parts.values() if own is not part for every in own.operations):
+            if sent.intersection(other.needs or ()):
+                users.append(other)
+        return any(not other.kind.startswith(_COUNTS) for other in users)
 
 
 def _is_token(part: Part, one: Operation) -> bool:
@@ -231,6 +240,8 @@ def _stage_and_op(at_server: bool, kind: str, name: str) -> tuple[Stage, str]:
         return (Stage.PUSH if at_server else Stage.PULL), TRANSFER
     if kind == SEND and not name.startswith(FETCH):
         return (Stage.PULL if at_server else Stage.PUSH), SENDING
+    if kind.startswith(TAKES):
+        return Stage.INPUT, Op.LOAD
     if any(text in kind for text in _WAITING):
         return Stage.WAIT, kind
     if "Accumulator" in kind and "Apply" in kind:
@@ -239,8 +250,6 @@ def _stage_and_op(at_server: bool, kind: str, name: str) -> tuple[Stage, str]:
         return (Stage.AGGREGATE if at_server else Stage.COMPUTE), Op.UPDATE
     if at_server:
         return Stage.AGGREGATE, kind or name
-    if kind.startswith("IteratorGetNext"):
-        return Stage.INPUT, Op.LOAD
     return Stage.COMPUTE, (Op.BACKWARD if any(text in name for text in _GRADIENTS) else Op.FORWARD)
 
 

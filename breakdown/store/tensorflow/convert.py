@@ -11,7 +11,7 @@ from breakdown.model.stages import Op, Stage
 from breakdown.record.layout import Kind
 from breakdown.record.tracefile import TraceFile
 from breakdown.store.decode import Rows, Vocabulary
-from breakdown.store.tensorflow import calls, exchange, raw, remote, work
+from breakdown.store.tensorflow import alone, calls, exchange, raw, remote, work
 from breakdown.store.tensorflow.raw import Process
 from breakdown.store.tensorflow.run import Run
 
@@ -44,6 +44,8 @@ def rows_of(processes: Sequence[Process], vocabulary: Vocabulary) -> Mapping[Nod
         remote.write_waiting(run, function)
     for drive, activity in run.eager.threads:
         remote.write_thread(run, drive, activity)
+    for process in processes:
+        alone.write(run, process)
     return {node: written.rows(vocabulary) for node, written in run.written.items()}
 
 

@@ -24,6 +24,9 @@ FETCH, RESULTS = "_send_", frozenset({"_Retval", "_DeviceRetval"})
 QUEUED = "QueueDequeue"
 """How the types of operations begin that take from a queue: a batch, or a token by which workers wait for each other."""
 
+TAKES = ("IteratorGetNext", "Unstage", "MapUnstage", "OrderedMapUnstage", "ReaderRead", "RecordInput")
+"""How the types of operations begin that take a batch, from whatever it was prepared in."""
+
 _COUNTS, _PASSES = ("Assign",), ("Identity", "Cast", "Reshape", SEND)
 """How the types of operations begin that keep a token's value (the step); and that only hand a value on."""
 
@@ -87,11 +90,13 @@ class Graph:
                 open_.extend(self._values.get(one, ()))
         return frozenset(found)
 
-    def is_batch(self, name: str) -> bool:
-        """Whether something is computed of what this operation takes from a queue: else it is a token."""
-        if not self.types.get(name, "").startswith(QUEUED):
-            return False
-        open_, seen = [name], {name}
+    def is_computed(self, names: Iterable[str], sent: set[str] | None = None) -> bool:
+        """Whether something is computed of what these operations bring: what is only counted or passed on is a token.
+
+        `sent`: gets the tensors by which it is passed on to other processes.
+        """
+        open_ = list(names)
+        seen = set(open_)
         while open_:
             for one in self._uses.get(open_.pop(), ()):
                 if not self.types[one].startswith((*_COUNTS, *_PASSES)):
@@ -99,7 +104,13 @@ class Graph:
                 if one not in seen and self.types[one].startswith(_PASSES):
                     seen.add(one)
                     open_.append(one)
+                    if sent is not None and one in self.tensors:
+                        sent.add(self.tensors[one])
         return False
+
+    def receivers(self, tensors: Collection[str]) -> list[str]:
+        """The operations that receive one of these tensors."""
+        return [name for name, own in self.tensors.items() if own in tensors and self.types[name] in RECEIVES]
 
     @cached_property
     def variables_of_tensors(self) -> Mapping[str, str]:

@@ -10,6 +10,7 @@ from breakdown.model.identity import NO_REQUEST, Node, Role, operation_id, reque
 from breakdown.store.decode import MAIN_THREAD
 from breakdown.store.messages import NO_STEP
 from breakdown.store.tensorflow.eager import Eager, Function
+from breakdown.store.tensorflow.graphs import QUEUED, TAKES
 from breakdown.store.tensorflow.raw import Activity, Process
 from breakdown.store.tensorflow.steps import Operation, Part, parts
 from breakdown.store.tensorflow.written import Written
@@ -142,11 +143,23 @@ class Run:
         return function is not None and function.node.role is Role.SCHEDULER
 
     def is_input(self, part: Part) -> bool:
-        """Whether a worker's part is of no step, but makes batches ahead: of a dataset's functions, or a queue runner's."""
+        """Whether a part is of no step, but makes batches ahead: of a worker's dataset's functions, or a queue runner's."""
         if part.number not in self._masters:
-            return bool(self.eager.functions)
+            return bool(self.eager.functions) and part.node.role is not Role.SERVER
         kinds = {one.kind for one in part.runs()}
         return self.step(part.number) == NO_STEP and _enqueues(kinds) and not any("Apply" in kind for kind in kinds)
+
+    def is_batch(self, part: Part, operation: Operation) -> bool:
+        """Whether an operation takes a batch: from a queue also where it lies in another process than what is computed."""
+        if operation.kind.startswith(TAKES):
+            return True
+        if part.graph is None or not operation.kind.startswith(QUEUED):
+            return False
+        sent: set[str] = set()
+        if part.graph.is_computed([operation.name], sent):
+            return True
+        others = (own[part.number].graph for own in self.parts.values() if sent and part.number in own)
+        return any(graph.is_computed(graph.receivers(sent)) for graph in others if graph is not None)
 
     def place(self, function: Function) -> tuple[Written, str]:
         """Where the rows of the thread that runs a function belong: the coordinator's for a worker is its main one."""

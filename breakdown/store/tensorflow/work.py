@@ -15,10 +15,10 @@ from breakdown.model.identity import NO_REQUEST, Role, is_operation
 from breakdown.model.stages import Op, Stage
 from breakdown.store.decode import MAIN_THREAD
 from breakdown.store.messages import NO_STEP
-from breakdown.store.tensorflow.graphs import FETCH, QUEUED, RECEIVES, SENDS
+from breakdown.store.tensorflow.graphs import FETCH, QUEUED, RECEIVES, SENDS, TAKES
 from breakdown.store.tensorflow.messages import DISPATCH
 from breakdown.store.tensorflow.run import ASK, FETCHED, Run
-from breakdown.store.tensorflow.steps import BATCH, Operation, Part
+from breakdown.store.tensorflow.steps import Operation, Part
 from breakdown.store.tensorflow.written import What
 
 SENDING = "send"
@@ -55,7 +55,7 @@ def _operation(run: Run, part: Part, operation: Operation) -> None:
         written.state(took.thread, operation.end_ns, took.start_ns, replace(what, op=Op.QUEUE))
         written.did(took.thread, max(took.start_ns, operation.end_ns), done_ns, what)
         return
-    if what.stage is Stage.INPUT and operation.kind.startswith(QUEUED):  # whatever fills the queue: a batch is waited for
+    if what.stage is Stage.INPUT and operation.kind.startswith((QUEUED, *TAKES)):  # whoever brings it: a batch is waited for
         written.did(_QUEUE, operation.end_ns, done_ns, what)
         return
     if operation.kind in RECEIVES:
@@ -111,10 +111,6 @@ def _tensor(part: Part, operation: Operation) -> str:
     return part.graph.tensors.get(operation.name, "") if part.graph is not None else ""
 
 
-def _is_batch(part: Part, operation: Operation) -> bool:
-    return part.graph is not None and part.graph.is_batch(operation.name)
-
-
 def _meaning(run: Run, part: Part, operation: Operation) -> What:
     at_server, kind = part.node.role is Role.SERVER, operation.kind
     key = run.name(part.number, _tensor(part, operation), operation.name)
@@ -126,7 +122,7 @@ def _meaning(run: Run, part: Part, operation: Operation) -> What:
         stage, op = (Stage.PULL if at_server or is_fetched else Stage.PUSH), SENDING
     elif is_fetched:
         stage, op = Stage.SERIALIZE, kind
-    elif not at_server and (kind == BATCH or _is_batch(part, operation) or run.is_input(part)):
+    elif run.is_batch(part, operation) or run.is_input(part):
         stage, op = Stage.INPUT, Op.LOAD
     elif not at_server:
         forward = part.graph is not None and operation.name in part.graph.forward

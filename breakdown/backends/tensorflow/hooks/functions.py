@@ -28,6 +28,7 @@ class _Functions:
 
         self._program = program
         self._is_eager: Callable[[], bool] = context.executing_eagerly
+        self._context: Callable[[], Any] = context.context
         self._flatten: Callable[[Any], Any] = nest.flatten
         self._known: WeakKeyDictionary[Any, Tuple[int, bool]] = WeakKeyDictionary()
 
@@ -49,6 +50,10 @@ class _Functions:
             watcher.leave()
         if self._trains(function):
             self._program.ends_step(Finder.FUNCTION, self._program.batches.size, who=id(function))
+
+    def is_asynchronous(self) -> bool:
+        """Whether what the calling thread asks for is handed to an executor that it does not wait for."""
+        return bool(self._context().executor.is_async())
 
     def forward(self, call: Call) -> None:
         """Of the begin of `with tf.GradientTape()`."""
@@ -109,6 +114,7 @@ def install(program: Program) -> None:
     from tensorflow.python.eager.polymorphic_function import polymorphic_function
 
     functions = _Functions(program)
+    program.is_asynchronous = functions.is_asynchronous
     watch = program.hooks.watch
     watch(polymorphic_function.Function, "__call__", functions.call)
     watch(backprop.GradientTape, "__enter__", functions.forward)

@@ -31,6 +31,16 @@ class Finder(enum.IntEnum):
     MARK = watcher.MARK
 
 
+_EAGER = (Finder.FUNCTION, Finder.OPTIMIZER, Finder.FIT)
+"""Those whose calls may return before their work is done."""
+
+_ASYNCHRONOUS = (
+    "TensorFlow executes eagerly without waiting here (set_synchronous_execution(False), or an asynchronous executor), so a "
+    "step may end before its work has. Mark the steps where the program has waited for its results: "
+    "from breakdown.record.marker import step"
+)
+
+
 class Program:
     """One process of the user's command."""
 
@@ -46,6 +56,8 @@ class Program:
         self._said: List[str] = []  # warnings, for the watchers that are yet to come
         self._traced: Optional[Dict[str, int]] = None  # which steps are; None: all
         self.steps_a_closure = 1  # of Keras, in what is being scheduled
+        self.is_asynchronous: Callable[[], bool] = lambda: False  # whether eager calls return before their work is done
+        self._handed_over = False  # a step, to such an executor
 
     @property
     def is_distributed(self) -> bool:
@@ -107,6 +119,9 @@ class Program:
     def ends_step(self, finder: Finder, samples: int = 0, who: Any = None) -> None:
         """A step of the main thread has ended."""
         self._trains()
+        if not self._handed_over and finder in _EAGER and self.is_asynchronous():
+            self._handed_over = True
+            self.warn(_ASYNCHRONOUS)
         self.watcher.ends_step(finder, samples, who)
 
     def warn(self, text: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Iterable, Mapping
 
-_BATCHES = ("IteratorGetNext", "QueueDequeue")
+_BATCHES = ("IteratorGetNext", "QueueDequeue", "Unstage", "MapUnstage", "OrderedMapUnstage", "RecordInput")
 """How the types of operations begin that bring a batch in a graph."""
 
 

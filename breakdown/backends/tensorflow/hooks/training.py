@@ -11,6 +11,9 @@ _GRADIENT = re.compile(r"(^|/)(gradients(_\d+)?|gradient_tape)/")
 _CHANGES = ("Assign", "Scatter", "ResourceScatter")
 """How the types of operations begin that change a variable; Keras 3 updates with these."""
 
+_PASSES = ("Identity", "Cast", "Reshape")
+"""How the types of operations begin that only hand a value on."""
+
 _APPLIES = "Apply"
 """In the types of operations that are an optimizer's: ApplyAdam, ResourceApplyMomentum, ResourceAccumulatorApplyGradient."""
 
@@ -57,9 +60,23 @@ def gradients(operations: Iterable[Any]) -> List[Any]:
 
 
 def takes_tokens(operations: Iterable[Any]) -> bool:
-    """Whether something is taken from a queue that no gradient needs: workers may wait for each other so."""
-    data = set(needed(gradients(operations), by_data_only=True))
-    return any(one.type.startswith("QueueDequeue") and one not in data for one in operations)
+    """Whether something is taken from a queue of which nothing is computed: workers may wait for each other so."""
+    taken = (one for one in operations if one.type.startswith("QueueDequeue"))
+    return any(not _is_computed(one) for one in taken)
+
+
+def _is_computed(taken: Any) -> bool:
+    """Whether its data goes on to more than a count: to a gradient, or to where the next batch is kept."""
+    open_, seen = [taken], {taken}
+    while open_:
+        for tensor in open_.pop().outputs:
+            for one in tensor.consumers():
+                if not one.type.startswith((*_CHANGES, *_PASSES)):
+                    return True
+                if one not in seen and one.type.startswith(_PASSES):
+                    seen.add(one)
+                    open_.append(one)
+    return False
 
 
 def of_function(function: Any) -> Iterator[Tuple[str, str]]:

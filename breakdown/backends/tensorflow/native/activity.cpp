@@ -16,6 +16,7 @@ void (*real_issue)(void*, void*, void*, void*, void*, void*, void*, WhenDone);
 void (*real_numbered)(void*, void*, uint64_t, void*, void*, WhenDone);
 void* (*real_batch)(void*, void*, void*);
 void* (*real_execute)(void*, void*, void*, void*);
+void* (*real_local)(void*, void*, int64_t, const void*, void*, void*, void*, const void*);
 
 // A row from here until it goes out of scope.
 class Row {
@@ -65,6 +66,12 @@ void* execute(void* status, void* operation, void* results, void* count) {
   return real_execute(status, operation, results, count);
 }
 
+// A session without a server runs a graph for the thread that asks.
+void* local(void* status, void* session, int64_t number, const void* options, void* frame, void* executors, void* metadata, const void* pools) {
+  Row row("DirectSession::RunInternal", number);
+  return real_local(status, session, number, options, frame, executors, metadata, pools);
+}
+
 const Hook HOOKS[] = {
     {"_ZN10tensorflow8GraphMgr12ExecuteAsyncERKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEElRKNS_12ExecutorOptsERKSt3mapIS6_NS_6TensorESt4lessIS6_ESaISt4pairIS7_SD_EEEPNS_13WorkerSessionEPNS_18StepStatsCollectorEPNS_30MutableRunGraphResponseWrapperEPN3tsl19CancellationManagerEPNSS_24CoordinationServiceAgentESt8functionIFvRKN4absl12lts_202508146StatusEEE",
      reinterpret_cast<void*>(run_graph), reinterpret_cast<void**>(&real_run_graph)},
@@ -78,6 +85,8 @@ const Hook HOOKS[] = {
      reinterpret_cast<void**>(&real_batch)},
     {"_ZN10tensorflow12EagerExecuteEPNS_14EagerOperationEPPNS_12TensorHandleEPi", reinterpret_cast<void*>(execute),
      reinterpret_cast<void**>(&real_execute)},
+    {"_ZN10tensorflow13DirectSession11RunInternalElRKNS_10RunOptionsEPNS_18CallFrameInterfaceEPNS0_16ExecutorsAndKeysEPNS_11RunMetadataERKN3tsl6thread17ThreadPoolOptionsE",
+     reinterpret_cast<void*>(local), reinterpret_cast<void**>(&real_local)},
 };
 
 }  // namespace
