@@ -14,7 +14,7 @@ from breakdown.runner.unfinished import NOT_ENDED, finished
 from breakdown.store.collect import collect
 from breakdown.store.folder import CellFolder, ExperimentFolder, listed
 
-_KILLED = "breakdown was ended before the command was; this is what was recorded until then"
+_LATE = "collected later, as breakdown could not when it ended: how the command ended is not known"
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def _brought(cell: CellFolder, run: int) -> Brought:
     if entry is None:
         raise UsageError(f"{cell.path / 'cell.json'} knows no repetition {run}, of which {cell.raw_dir(run)} holds traces.")
     if "command" in content["config"]:
-        entry["warnings"].append(_KILLED)
+        entry["warnings"].append(_LATE)
         command.save(cell, entry)
         return Brought(cell.path.name, run)
     remove_specs(cell.raw_dir(run))

@@ -20,6 +20,9 @@ EXPERIMENT = """
 defaults: {workload_options: {features: 8, hidden: 8, layers: 1}, batch_size: 2, steps: 4, warmup_steps: 1}
 include: [{backend: single}]
 """
+TIMEOUT_S = 110
+"""Of one command. A run with its report takes a minute where the machine is busy with others."""
+
 BREAKDOWN = [sys.executable, "-m", "breakdown.cli"]
 
 
@@ -173,7 +176,7 @@ def without_roots_rights(arguments: Sequence[str]) -> list[str]:
 def test_an_output_in_a_folder_that_may_not_be_written_to(command: str, place: Path) -> None:
     output = place / "locked" / "out"
     arguments = without_roots_rights(writing(command, place, str(output)))
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     assert (done.returncode, done.stdout) == (1 if command == "export" else 2, "")
     assert done.stderr == f"breakdown: cannot write {output}: {NO_RIGHT}\n"
 
@@ -214,7 +217,7 @@ def test_a_result_that_may_not_be_written_to(command: str, place: Path) -> None:
     result.chmod(0o500)
     try:
         arguments = without_roots_rights(writing(command, place, str(result)))
-        done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     finally:
         result.chmod(0o700)
     assert (done.returncode, done.stdout) == (2, "")
@@ -236,20 +239,20 @@ def test_paths_that_are_not_utf_8(place: Path) -> None:
         ["export", str(Path(f"{odd}run") / cell(place).name), "--format", "perfetto", "--output", f"{odd}export"],
         ["run", f"{place}/trial.yaml", "--output", f"{odd}run", "--resume"],
     ):
-        done = subprocess.run([*BREAKDOWN, *arguments], capture_output=True, timeout=60, check=False)
+        done = subprocess.run([*BREAKDOWN, *arguments], capture_output=True, timeout=TIMEOUT_S, check=False)
         assert (done.returncode, done.stderr) == (0, b""), arguments
     for page in (Path(f"{odd}run"), Path(f"{odd}import")):
         assert "</html>" in (page / "report.html").read_text("utf-8")
     assert os.fsencode(f"wrote {odd}export\n") == subprocess.run(
         [*BREAKDOWN, "export", os.fsencode(f"{odd}import"), "--format", "perfetto", "--output", os.fsencode(f"{odd}export")],
-        capture_output=True, timeout=60, check=True,
+        capture_output=True, timeout=TIMEOUT_S, check=True,
     ).stdout  # fmt: skip
 
 
 def shell(command: str, redirection: str, **env: str) -> tuple[int, str, str]:
     script = f"set -o pipefail; {shlex.join(BREAKDOWN)} {command} {redirection}"
     done = subprocess.run(
-        ["bash", "-c", script], capture_output=True, timeout=60, check=False, env={**os.environ, **env},
+        ["bash", "-c", script], capture_output=True, timeout=TIMEOUT_S, check=False, env={**os.environ, **env},
         encoding="utf-8", errors="surrogateescape",
     )  # fmt: skip
     return done.returncode, done.stdout, done.stderr
