@@ -75,8 +75,9 @@ def _worker(kinds: ByKind, vocabulary: Vocabulary) -> tuple[ByKind, list[str]]:
     warnings = []
     if whole < steps.count:
         warnings.append(
-            f"the work of the last {steps.count - whole} of {steps.count} steps was not, or not all, recorded when the "
-            "process ended: they are left out. A script that waits for its work at the end loses none"
+            f"the last {steps.count - whole} of {steps.count} steps have less work recorded than those before, as where a "
+            "process ends before its work has: they are left out. Let the script wait for its work at the end; a last step "
+            "that does less than the others is left out all the same"
         )
     return _rewritten(kinds, steps.taken(slice(whole)), work, vocabulary), warnings
 

@@ -109,4 +109,4 @@ def test_steps_whose_work_was_not_recorded_are_left_out_and_that_is_said() -> No
 def test_last_steps_that_lack_work_are_left_out_and_that_is_said() -> None:
     found, warnings = Loop(work_ns=100, unfinished=2).settled()
     assert len(bounds(found)) == 6
-    assert warnings[0].startswith("worker-0: the work of the last 2 of 8 steps was not, or not all, recorded")
+    assert warnings[0].startswith("worker-0: the last 2 of 8 steps have less work recorded than those before")
