@@ -19,7 +19,7 @@ def shortage(folder: Path, reserve_bytes: int = RESERVE_BYTES, remedy: str = GO_
     """A reason to stop, with what to do then, when less than the reserve is free where `folder` lies, or would."""
     found = os.statvfs(next(one for one in (folder, *folder.absolute().parents) if one.exists()))
     free = found.f_bavail * found.f_frsize
-    if free >= reserve_bytes:
+    if free >= reserve_bytes or not found.f_blocks:  # /proc and its like have no size: they refuse what is written
         return None
     reserve = f"{reserve_bytes >> 20} are kept for tables and messages"
     return Stop(f"the disk of {folder} is full ({free / 2**20:.1f} MiB free, {reserve})", remedy)
